@@ -1,0 +1,75 @@
+# What CI runs is `make check`. Needs Go and, for the race detector, a C compiler.
+
+GO       ?= go
+FUZZTIME ?= 10s
+BENCH    ?= .
+COUNT    ?= 1
+
+# Tools have a module of their own, so that they never enter the host's
+# dependency graph.
+TOOL = $(GO) tool -modfile=tools/go.mod
+
+# Folders with a module of their own, or none.
+FOREIGN = --exclude-dir=.git --exclude-dir=tools --exclude-dir=peers --exclude-dir=node_modules
+
+# The systems beside this one that everything must compile for.
+CROSS = darwin windows
+
+.PHONY: build test check fmt vet staticcheck archtest race cross static fuzz bench vuln
+
+# The binary that ships: static, without cgo.
+build:
+	CGO_ENABLED=0 $(GO) build -trimpath -o bin/ ./cmd/...
+
+test:
+	$(GO) test ./...
+
+# In the order of how soon they answer.
+check: fmt archtest vet staticcheck static race cross fuzz
+
+# archtest is part of race too; here it answers within a second.
+archtest:
+	$(GO) test ./internal/archtest
+
+fmt:
+	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then \
+		echo "not formatted, run gofmt -w on:"; echo "$$unformatted"; exit 1; fi
+
+vet:
+	$(GO) vet ./...
+
+staticcheck:
+	$(TOOL) staticcheck ./...
+
+static:
+	CGO_ENABLED=0 $(GO) build -o /dev/null ./...
+
+race:
+	CGO_ENABLED=1 $(GO) test -race ./...
+
+# Tests of other systems cannot run here, but must compile and link.
+cross:
+	@set -e; for goos in $(CROSS); do \
+		echo "== $$goos: vet"; GOOS=$$goos CGO_ENABLED=0 $(GO) vet ./...; \
+		echo "== $$goos: test binaries"; GOOS=$$goos CGO_ENABLED=0 $(GO) test -c -o /dev/null ./...; \
+	done
+
+# Every fuzz target of the module, FUZZTIME each; the go command takes one at a
+# time. What it finds stays below testdata/fuzz of the package: commit it with
+# the fix.
+fuzz:
+	@set -e; grep -r --include='*_test.go' $(FOREIGN) -E '^func Fuzz[A-Za-z0-9_]*\(' . \
+		| sed -E 's|^(.*)/[^/]*:func (Fuzz[A-Za-z0-9_]*)\(.*|\1 \2|' | sort -u \
+		| while read -r dir target; do \
+			echo "== $$dir $$target"; \
+			$(GO) test -run='^$$' -fuzz="^$$target\$$" -fuzztime=$(FUZZTIME) "$$dir" </dev/null; \
+		done
+
+# For two revisions: make bench COUNT=10 > old.txt, then > new.txt, and
+# go tool -modfile=tools/go.mod benchstat old.txt new.txt
+bench:
+	$(GO) test -run='^$$' -bench='$(BENCH)' -benchmem -count=$(COUNT) ./...
+
+# Needs a network: the database of vulnerabilities is not part of the tool.
+vuln:
+	$(TOOL) govulncheck ./...
