@@ -1,0 +1,115 @@
+package cert
+
+import (
+	"crypto"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"os"
+)
+
+// load reads a chain and its key.
+func load(chain []string, keyFile string) (*tls.Certificate, error) {
+	var certs []*x509.Certificate
+	for _, file := range chain {
+		more, err := loadCerts(file)
+		if err != nil {
+			return nil, err
+		}
+		certs = append(certs, more...)
+	}
+	key, err := loadKey(keyFile)
+	if err != nil {
+		return nil, err
+	}
+	if n := ownerOf(key, certs); n > 0 {
+		return nil, fmt.Errorf("load certificate chain %s: private key %s belongs to certificate number %d: put that one first", chain[0], keyFile, n+1)
+	} else if n < 0 {
+		return nil, fmt.Errorf("load private key %s: it does not fit the certificate in %s: set tls_cert_chain and tls_priv_key to files made together", keyFile, chain[0])
+	}
+	result := &tls.Certificate{PrivateKey: key, Leaf: certs[0]}
+	for _, c := range certs {
+		result.Certificate = append(result.Certificate, c.Raw)
+	}
+	return result, nil
+}
+
+// ownerOf returns the index of the first certificate that key fits, or -1.
+func ownerOf(key crypto.Signer, certs []*x509.Certificate) int {
+	public, ok := key.Public().(interface{ Equal(crypto.PublicKey) bool })
+	if ok {
+		for i, c := range certs {
+			if public.Equal(c.PublicKey) {
+				return i
+			}
+		}
+	}
+	return -1
+}
+
+// loadCerts reads the certificates of one file, and passes over anything else
+// in it.
+func loadCerts(file string) ([]*x509.Certificate, error) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("load certificate chain: %w: correct tls_cert_chain or put the file there", err)
+	}
+	var certs []*x509.Certificate
+	for {
+		var block *pem.Block
+		if block, text = pem.Decode(text); block == nil {
+			break
+		}
+		if block.Type != "CERTIFICATE" {
+			continue
+		}
+		c, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return nil, fmt.Errorf("load certificate chain %s: certificate number %d: %w: put a valid PEM file there", file, len(certs)+1, err)
+		}
+		certs = append(certs, c)
+	}
+	if len(certs) == 0 {
+		return nil, fmt.Errorf("load certificate chain %s: no certificate in the file: put a PEM file there, with lines BEGIN CERTIFICATE and END CERTIFICATE", file)
+	}
+	return certs, nil
+}
+
+// loadKey reads the private key of a file: EC, RSA or PKCS #8. Its errors show
+// nothing of the file.
+func loadKey(file string) (crypto.Signer, error) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("load private key: %w: correct tls_priv_key or put the file there", err)
+	}
+	for {
+		var block *pem.Block
+		if block, text = pem.Decode(text); block == nil {
+			return nil, fmt.Errorf("load private key %s: no private key in the file: put a PEM file there, with lines BEGIN PRIVATE KEY and END PRIVATE KEY", file)
+		}
+		if block.Type == "ENCRYPTED PRIVATE KEY" || block.Headers["DEK-Info"] != "" {
+			return nil, fmt.Errorf("load private key %s: the key has a password: store it without one, for example with: openssl pkey", file)
+		}
+		var key any
+		switch block.Type {
+		case "EC PRIVATE KEY":
+			key, err = x509.ParseECPrivateKey(block.Bytes)
+		case "RSA PRIVATE KEY":
+			key, err = x509.ParsePKCS1PrivateKey(block.Bytes)
+		case "PRIVATE KEY":
+			key, err = x509.ParsePKCS8PrivateKey(block.Bytes)
+		default:
+			continue // EC PARAMETERS, or a certificate in the same file
+		}
+		signer, ok := key.(crypto.Signer)
+		if err == nil && !ok {
+			err = errors.New("this kind of key cannot sign")
+		}
+		if err != nil {
+			return nil, fmt.Errorf("load private key %s: %w: put an EC or RSA key in PEM there", file, err)
+		}
+		return signer, nil
+	}
+}

@@ -1,0 +1,237 @@
+package cert
+
+import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"errors"
+	"io/fs"
+	"math/big"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+)
+
+// The life of a made certificate (state 8). Its beginning lies in the past for
+// clients whose clock is behind.
+const (
+	validBefore = time.Hour
+	validFor    = 365 * 24 * time.Hour
+)
+
+// maxNames is how many names a made certificate has, unless more are
+// configured: machines with containers can have hundreds of addresses, and
+// every handshake carries all names.
+const maxNames = 100
+
+// maxCommonName is the longest text that the field may have (X.520).
+const maxCommonName = 64
+
+// subject is what a certificate is made for.
+type subject struct {
+	common string // CN; also one of the others
+	addrs  []netip.Addr
+	hosts  []string
+}
+
+// machineNames returns the names to be in a certificate of this machine: the
+// further ones, its addresses and its host name, and loopback.
+func machineNames(further []string) subject {
+	// A machine that does not tell its addresses or its name still has the
+	// loopback ones and those configured.
+	interfaces, _ := net.InterfaceAddrs()
+	var addrs []netip.Addr
+	for _, a := range interfaces {
+		if n, ok := a.(*net.IPNet); ok {
+			if addr, ok := netip.AddrFromSlice(n.IP); ok {
+				addrs = append(addrs, addr.Unmap())
+			}
+		}
+	}
+	host, _ := os.Hostname()
+	return names(further, addrs, host)
+}
+
+// names puts together and in order what a certificate names. Its common name
+// is the text that clients most likely type, because old ones compare it with
+// nothing else: a configured name, else an address that others can reach, IPv4
+// first, else the host name.
+func names(further []string, addrs []netip.Addr, host string) subject {
+	var s subject
+	add := func(name string) {
+		text := ""
+		if addr, err := netip.ParseAddr(name); err == nil {
+			addr = addr.Unmap().WithZone("")
+			if addr.IsUnspecified() || addr.IsMulticast() || slices.Contains(s.addrs, addr) {
+				return
+			}
+			s.addrs = append(s.addrs, addr)
+			text = addr.String()
+		} else {
+			text = strings.ToLower(strings.TrimSuffix(name, "."))
+			if !isHostName(text) || slices.Contains(s.hosts, text) {
+				return
+			}
+			s.hosts = append(s.hosts, text)
+		}
+		if s.common == "" && len(text) <= maxCommonName {
+			s.common = text
+		}
+	}
+	for _, name := range further {
+		add(name)
+	}
+	// The most useful addresses first: what does not fit goes from the end.
+	addrs = slices.Clone(addrs)
+	slices.SortStableFunc(addrs, func(a, b netip.Addr) int { return usefulness(b) - usefulness(a) })
+	if s.common == "" && len(addrs) > 0 && addrs[0].IsGlobalUnicast() {
+		add(addrs[0].String())
+	}
+	for _, name := range []string{host, "localhost", "127.0.0.1", "::1"} {
+		add(name)
+	}
+	for _, addr := range addrs {
+		if len(s.addrs)+len(s.hosts) < maxNames {
+			add(addr.String())
+		}
+	}
+	return s
+}
+
+// usefulness tells apart what other machines can reach well, hardly and not at all.
+func usefulness(addr netip.Addr) int {
+	switch {
+	case !addr.IsGlobalUnicast():
+		return 0
+	case addr.Is4():
+		return 2
+	}
+	return 1
+}
+
+// isHostName keeps out of a certificate what other programs would refuse it for.
+func isHostName(s string) bool {
+	if s == "" || len(s) > 253 {
+		return false
+	}
+	for label := range strings.SplitSeq(strings.TrimPrefix(s, "*."), ".") {
+		if label == "" || len(label) > 63 || strings.Trim(label, "abcdefghijklmnopqrstuvwxyz0123456789-_") != "" {
+			return false
+		}
+	}
+	return true
+}
+
+// makeKey writes a new key, unless the file exists by now.
+func makeKey(file string) error {
+	// P-256 costs a third of the processor time that RSA does.
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return err
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return err
+	}
+	return write(file, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), 0o600, linkNew)
+}
+
+// makeLeaf writes a new certificate for key.
+func makeLeaf(file string, key crypto.Signer, s subject, now time.Time) error {
+	der, err := leaf(key, s, now)
+	if err != nil {
+		return err
+	}
+	return write(file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o644, os.Rename)
+}
+
+// leaf returns a self-signed certificate in DER.
+func leaf(key crypto.Signer, s subject, now time.Time) ([]byte, error) {
+	serial := make([]byte, 16)
+	if _, err := rand.Read(serial); err != nil {
+		return nil, err
+	}
+	template := &x509.Certificate{
+		SerialNumber: new(big.Int).SetBytes(serial),
+		Subject:      pkix.Name{CommonName: s.common},
+		NotBefore:    now.Add(-validBefore),
+		NotAfter:     now.Add(validFor),
+		DNSNames:     s.hosts,
+		// No key usage: programs built on older OpenSSL take a certificate
+		// with one, but without the right to sign others, for one of an
+		// unknown issuer instead of a self-signed one, which they accept.
+		ExtKeyUsage:           []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		BasicConstraintsValid: true, // and no authority: this key vouches for nobody else
+	}
+	for _, addr := range s.addrs {
+		template.IPAddresses = append(template.IPAddresses, addr.AsSlice())
+	}
+	return x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+}
+
+// write makes a file, complete or not at all: place moves the finished
+// temporary file to its name.
+func write(file string, text []byte, mode fs.FileMode, place func(from, to string) error) error {
+	dir := filepath.Dir(file)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(dir, "."+filepath.Base(file)+"-*") // mode 0600
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name()) // gone already after a rename
+	_, err = f.Write(text)
+	// Windows knows no such modes.
+	if err == nil && runtime.GOOS != "windows" {
+		err = f.Chmod(mode)
+	}
+	if err == nil {
+		err = f.Sync()
+	}
+	if closeErr := f.Close(); err == nil {
+		err = closeErr
+	}
+	if err == nil {
+		err = place(f.Name(), file)
+	}
+	if err == nil && runtime.GOOS != "windows" { // directories cannot be synced there
+		err = syncDir(dir)
+	}
+	return err
+}
+
+// linkNew is a rename that leaves a file alone which is there already.
+func linkNew(from, to string) error {
+	err := os.Link(from, to)
+	if err == nil || errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	// Not every file system has links.
+	if _, statErr := os.Lstat(to); !errors.Is(statErr, fs.ErrNotExist) {
+		return statErr
+	}
+	return os.Rename(from, to)
+}
+
+// syncDir makes the names in a directory survive a crash.
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	err = d.Sync()
+	if closeErr := d.Close(); err == nil {
+		err = closeErr
+	}
+	return err
+}
