@@ -1,0 +1,407 @@
+package conn
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+)
+
+// Sizes of what a writer moves, in bytes: pieces below largePiece are gathered
+// into one write of up to writeSize, larger ones are written from where they
+// are.
+const (
+	writeSize  = 64 << 10
+	largePiece = 16 << 10
+	// chunkSize is what copied frames are collected in.
+	chunkSize = 8 << 10
+	// pieceOverhead is what a queued piece costs besides its bytes. It counts,
+	// so that a flood of empty frames cannot hide from the bound.
+	pieceOverhead = 32
+)
+
+// writeBuffer has room for one write and the overhead of its TLS records.
+type writeBuffer struct{ b []byte }
+
+const writeBufferSize = writeSize + 2<<10
+
+var (
+	writePool = sync.Pool{New: func() any { return &writeBuffer{b: make([]byte, writeBufferSize)} }}
+	chunkPool = sync.Pool{New: func() any { return &writeBuffer{b: make([]byte, chunkSize)} }}
+)
+
+// putWriteBuffer gives a buffer back. One that has grown is left to the
+// garbage collector.
+func putWriteBuffer(w *writeBuffer) {
+	if cap(w.b) == writeBufferSize {
+		w.b = w.b[:writeBufferSize]
+		writePool.Put(w)
+	}
+}
+
+// piece is a row of bytes to be written. Several pieces may lie in one chunk;
+// the last of them names it, and gives it back to the pool when it has been
+// copied or written. Other pieces are shared and never changed.
+type piece struct {
+	b     []byte
+	chunk *writeBuffer
+}
+
+// sendQueue holds what a client has not been sent yet.
+type sendQueue struct {
+	conn *Conn
+
+	mu        sync.Mutex
+	pieces    []piece
+	bytes     int  // of pieces and of what the writer holds, overhead included
+	active    bool // somebody is the writer
+	full      bool // the bound was passed or the connection ended: nothing is written any more
+	sealed    bool // Finish was called: nothing is queued any more
+	congested bool // somebody waits for the queue to drain below lowWater
+	whenIdle  chan struct{} // set when sealed; closed when all has been written
+	onDrain   func()
+	// The chunk that has room left, its piece, and how much of it is used. A
+	// piece of its own for each small frame between two shared ones would let
+	// the queue hold far more memory than it counts.
+	tail     *writeBuffer // nil: none
+	tailAt   int
+	tailUsed int
+
+	// Owned by the writer, whoever has set active.
+	taken []piece // pieces that the writer has taken
+	next  int     // the first of them that has not been written
+	open  bool    // a write has been gathered and not been finished
+	rest  []byte  // of that write, what the stream has not taken
+	held  int     // bytes that leave the count when the write is finished
+	buf   *writeBuffer
+	// deadline is set while the connection has a write deadline: it must be
+	// gone before the next writer tries to write without waiting.
+	deadline bool
+}
+
+// Append queues a copy of the frames in b. It never waits. It returns
+// ErrSlowConsumer, and the connection ends, when the queue's bound is passed;
+// on an ended connection it returns ErrClosed.
+func (c *Conn) Append(b []byte) error {
+	if len(b) > chunkSize {
+		return c.AppendShared(append([]byte(nil), b...))
+	}
+	if len(b) == 0 {
+		return nil
+	}
+	q := &c.queue
+	q.mu.Lock()
+	if q.full || q.sealed {
+		q.mu.Unlock()
+		return ErrClosed
+	}
+	return q.added(q.copyLocked(b))
+}
+
+// copyLocked queues a copy of b, which fits a chunk, and returns what it costs.
+func (q *sendQueue) copyLocked(b []byte) int {
+	last := len(q.pieces) - 1
+	switch {
+	case q.tail == nil || chunkSize-q.tailUsed < len(b):
+		q.tail, q.tailUsed = chunkPool.Get().(*writeBuffer), 0
+	case q.tailAt == last:
+		q.pieces[last].b = append(q.pieces[last].b, b...)
+		q.tailUsed += len(b)
+		return len(b)
+	default:
+		q.pieces[q.tailAt].chunk = nil
+	}
+	q.pieces = append(q.pieces, piece{b: append(q.tail.b[q.tailUsed:q.tailUsed], b...), chunk: q.tail})
+	q.tailAt = last + 1
+	q.tailUsed += len(b)
+	return len(b) + pieceOverhead
+}
+
+// AppendShared queues the frames in b without copying them; b is never changed
+// again by anybody. It never waits and fails as Append does.
+func (c *Conn) AppendShared(b []byte) error {
+	if len(b) == 0 {
+		return nil
+	}
+	q := &c.queue
+	q.mu.Lock()
+	if q.full || q.sealed {
+		q.mu.Unlock()
+		return ErrClosed
+	}
+	q.pieces = append(q.pieces, piece{b: b})
+	return q.added(len(b) + pieceOverhead)
+}
+
+// added counts what was queued, checks the bound, and unlocks mu, which is
+// held.
+func (q *sendQueue) added(bytes int) error {
+	q.bytes += bytes
+	over := q.bytes > q.conn.cfg.QueueBytes
+	q.full = over
+	q.mu.Unlock()
+	if over {
+		q.conn.End(fmt.Errorf("%w: more than %d bytes wait to be sent", ErrSlowConsumer, q.conn.cfg.QueueBytes))
+		return ErrSlowConsumer
+	}
+	return nil
+}
+
+// drop empties the queue of an ended connection.
+func (q *sendQueue) drop() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.full = true
+	q.dropLocked()
+}
+
+func (q *sendQueue) dropLocked() {
+	for _, p := range q.pieces {
+		if p.chunk != nil {
+			chunkPool.Put(p.chunk)
+		}
+	}
+	q.pieces, q.tail, q.bytes = nil, nil, 0
+}
+
+// Queued returns how many bytes wait to be sent, with some overhead per piece;
+// 0 when the connection has ended.
+func (c *Conn) Queued() int {
+	c.queue.mu.Lock()
+	defer c.queue.mu.Unlock()
+	return c.queue.bytes
+}
+
+// OnDrain sets the function that is called, on the writer's goroutine, when
+// the queue has drained after Congested was true. It is set before the first
+// frame is queued and must not wait.
+func (c *Conn) OnDrain(f func()) { c.queue.onDrain = f }
+
+// Congested reports whether so much is queued that who makes more output
+// should wait. When it returns true, the function set by OnDrain will be
+// called once the queue has drained, unless the connection ends before.
+func (c *Conn) Congested() bool {
+	q := &c.queue
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.bytes <= highWater || q.full {
+		return false
+	}
+	q.congested = true
+	return true
+}
+
+// seal lets nothing more into the queue. It returns a channel that is closed
+// when all that is there has been written, from when on nobody is the writer.
+func (q *sendQueue) seal() <-chan struct{} {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if !q.sealed {
+		q.sealed = true
+		q.whenIdle = make(chan struct{})
+		if !q.active && len(q.pieces) == 0 {
+			close(q.whenIdle)
+		}
+	}
+	return q.whenIdle
+}
+
+// Flush writes what the socket takes without waiting, and leaves the rest to a
+// writer goroutine. It does nothing when a writer is active already.
+func (c *Conn) Flush() {
+	q := &c.queue
+	if !q.begin() {
+		return
+	}
+	if c.stream.raw == nil {
+		go q.write()
+		return
+	}
+	var (
+		done bool
+		err  error
+	)
+	for range maxDirectWrites {
+		if done, err = q.step(false); done || err != nil {
+			break
+		}
+	}
+	switch {
+	case done:
+	case err == nil, errors.Is(err, errWouldBlock):
+		go q.write() // ends when the queue is empty or the connection ends
+	default:
+		q.fail(err)
+	}
+}
+
+// maxDirectWrites is how many writes Flush makes itself: its caller has other
+// things to do than to feed a socket that takes everything.
+const maxDirectWrites = 16
+
+// Kick starts a writer goroutine for what is queued, unless one is active. It
+// does no I/O itself.
+func (c *Conn) Kick() {
+	if c.queue.begin() {
+		go c.queue.write()
+	}
+}
+
+// begin makes the caller the writer, if there is work and no writer.
+func (q *sendQueue) begin() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.active || len(q.pieces) == 0 {
+		return false
+	}
+	q.active = true
+	return true
+}
+
+// write is the writer goroutine. It ends when the queue is empty or the
+// connection has ended; a deadline bounds each wait.
+func (q *sendQueue) write() {
+	for {
+		before := q.conn.stream.written
+		done, err := q.step(true)
+		switch {
+		case done:
+			return
+		case err == nil:
+		case !isTimeout(err):
+			q.fail(err)
+			return
+		case q.conn.stream.written == before:
+			q.fail(fmt.Errorf("%w: took no byte for %v", ErrSlowConsumer, q.conn.cfg.WriteTimeout))
+			return
+		}
+	}
+}
+
+// fail ends the connection of a write that went wrong. The caller stays the
+// writer for ever: nothing can be written any more.
+func (q *sendQueue) fail(err error) {
+	q.mu.Lock()
+	q.full = true
+	q.mu.Unlock()
+	if !errors.Is(err, ErrSlowConsumer) {
+		err = fmt.Errorf("write: %w", err)
+	}
+	q.conn.End(err)
+}
+
+// step makes one write. It returns done when the queue is empty; the caller is
+// then the writer no longer.
+func (q *sendQueue) step(block bool) (done bool, err error) {
+	if !q.open {
+		if !q.gather() {
+			return true, nil
+		}
+		q.open = true
+	}
+	if block {
+		if err := q.conn.stream.nc.SetWriteDeadline(time.Now().Add(q.conn.cfg.WriteTimeout)); err != nil {
+			return false, err
+		}
+		q.deadline = true
+	}
+	n, err := q.conn.stream.write(q.rest, block)
+	q.rest = q.rest[n:]
+	if err != nil {
+		return false, err
+	}
+	q.open = false
+	q.wrote()
+	return false, nil
+}
+
+// gather makes rest the next bytes to be written. It returns false, and gives
+// up the writer's role, when there are none.
+func (q *sendQueue) gather() bool {
+	if q.next == len(q.taken) && !q.take() {
+		return false
+	}
+	first := q.taken[q.next]
+	q.held = len(first.b) + pieceOverhead
+	if len(first.b) >= largePiece || q.next+1 == len(q.taken) {
+		q.rest = first.b
+		q.next++
+		return true
+	}
+	if q.buf == nil {
+		q.buf = writePool.Get().(*writeBuffer)
+	}
+	out := q.buf.b[:0]
+	q.held = 0
+	for q.next < len(q.taken) {
+		p := q.taken[q.next]
+		if len(p.b) >= largePiece || len(out)+len(p.b) > writeSize {
+			break
+		}
+		out = append(out, p.b...)
+		q.held += len(p.b) + pieceOverhead
+		if p.chunk != nil {
+			chunkPool.Put(p.chunk)
+			q.taken[q.next].chunk = nil
+		}
+		q.next++
+	}
+	q.rest = out
+	return true
+}
+
+// take moves what is queued to the writer.
+func (q *sendQueue) take() bool {
+	for i := range q.taken {
+		if chunk := q.taken[i].chunk; chunk != nil {
+			chunkPool.Put(chunk)
+		}
+		q.taken[i] = piece{}
+	}
+	spare := q.taken[:0]
+	q.taken, q.next = nil, 0
+	if cap(spare) > 4 {
+		spare = nil // an idle connection holds next to nothing
+	}
+	if q.deadline {
+		// Fails on a closed connection only, and then so does the next write.
+		_ = q.conn.stream.nc.SetWriteDeadline(time.Time{})
+		q.deadline = false
+	}
+	if q.buf != nil {
+		writePool.Put(q.buf)
+		q.buf = nil
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if len(q.pieces) == 0 || q.full {
+		q.active = false
+		q.dropLocked()
+		q.pieces = spare
+		if q.sealed {
+			// Once only: what is sealed and empty never has a writer again.
+			close(q.whenIdle)
+		}
+		return false
+	}
+	q.taken, q.pieces, q.tail = q.pieces, spare, nil
+	return true
+}
+
+// wrote counts a finished write out, and calls who waits for the queue to
+// drain.
+func (q *sendQueue) wrote() {
+	q.mu.Lock()
+	if !q.full { // an ended connection's queue counts nothing
+		q.bytes -= q.held
+	}
+	call := q.congested && q.bytes <= lowWater
+	if call {
+		q.congested = false
+	}
+	q.mu.Unlock()
+	q.held = 0
+	if call && q.onDrain != nil {
+		q.onDrain()
+	}
+}

@@ -1,0 +1,168 @@
+package conn
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+
+	"mrci.dev/mrci/wire"
+)
+
+// readSize is the size of a pooled read buffer, in bytes. It holds the largest
+// frame that a client may send before it has logged in, and keeps such a
+// client below 64 KiB in all.
+const readSize = 18 << 10
+
+var readPool = sync.Pool{New: func() any { return &readBuffer{b: make([]byte, readSize)} }}
+
+// readBuffer collects bytes of a connection. n bytes of b are filled.
+type readBuffer struct {
+	b []byte
+	n int
+	// reserved bytes of the host's budget stand behind b, which is not pooled
+	// then.
+	reserved int
+}
+
+// Batch holds whole frames, one behind the other, as they arrived.
+type Batch struct {
+	buf    *readBuffer
+	budget Budget
+	single bool
+}
+
+// Bytes returns the frames. They are valid until Release.
+func (b Batch) Bytes() []byte { return b.buf.b[:b.buf.n] }
+
+// Single reports whether the batch is one large frame in memory of its own,
+// which then need not be copied to outlive Release.
+func (b Batch) Single() bool { return b.single }
+
+// Release gives the batch's memory back. It is called once.
+func (b Batch) Release() { releaseBuffer(b.buf, b.budget) }
+
+func releaseBuffer(buf *readBuffer, budget Budget) {
+	if buf.reserved > 0 {
+		budget.Release(buf.reserved)
+		return
+	}
+	buf.n = 0
+	readPool.Put(buf)
+}
+
+// FrameTooLargeError is returned by ReadBatch for a frame above the limit. The
+// frame's payload has not been read.
+type FrameTooLargeError struct {
+	Header wire.FrameHeader
+	Limit  int
+}
+
+// Error says how large the frame is and what the limit is.
+func (e *FrameTooLargeError) Error() string {
+	return fmt.Sprintf("frame of %d bytes, the limit is %d", e.Header.Len, e.Limit)
+}
+
+// Unwrap makes the error a wire.ErrTooLarge.
+func (e *FrameTooLargeError) Unwrap() error { return wire.ErrTooLarge }
+
+// ReadBatch waits until at least one whole frame has arrived and returns all
+// that have. While nothing arrives it holds no buffer. A frame that is larger
+// than the limit is a *FrameTooLargeError, returned when the frames before it
+// have been; the end of the stream is io.EOF between frames and
+// io.ErrUnexpectedEOF within one. After an error, which gives all memory back,
+// every later call fails with it too. The caller releases the batch.
+func (c *Conn) ReadBatch() (Batch, error) {
+	for c.readErr == nil {
+		if c.partial != nil {
+			whole, need, err := c.wholeFrames(c.partial)
+			if whole > 0 {
+				return c.cut(whole), nil
+			}
+			if err == nil {
+				err = c.makeRoom(need)
+			}
+			if err != nil {
+				c.readErr = err
+				break
+			}
+		}
+		buf, err := c.stream.read(c.partial)
+		switch {
+		case err == nil:
+			c.partial = buf
+		case c.Cause() != nil:
+			c.readErr = c.Cause()
+		case errors.Is(err, io.EOF) && c.partial != nil:
+			c.readErr = io.ErrUnexpectedEOF
+		default:
+			c.readErr = err
+		}
+	}
+	c.dropPartial()
+	return Batch{}, c.readErr
+}
+
+// wholeFrames returns how many of the filled bytes are whole frames, and how
+// many bytes the frame behind them needs.
+func (c *Conn) wholeFrames(buf *readBuffer) (whole, need int, err error) {
+	limit := int(c.frameLimit.Load())
+	filled := buf.b[:buf.n]
+	for {
+		left := filled[whole:]
+		if len(left) < wire.FrameHeaderSize {
+			return whole, wire.FrameHeaderSize, nil
+		}
+		h := wire.ParseFrameHeader((*[wire.FrameHeaderSize]byte)(left))
+		if h.Len > limit && (whole > 0 || !c.admitted) {
+			return whole, 0, &FrameTooLargeError{Header: h, Limit: limit}
+		}
+		need = wire.FrameHeaderSize + h.Len
+		if len(left) < need {
+			return whole, need, nil
+		}
+		whole += need
+	}
+}
+
+// cut makes the first whole bytes of partial a batch and keeps the rest.
+func (c *Conn) cut(whole int) Batch {
+	buf := c.partial
+	rest := buf.b[whole:buf.n]
+	c.partial, c.admitted = nil, false
+	if len(rest) > 0 {
+		// The rest of one read is smaller than a pooled buffer, unless it was
+		// read into a large one, which asks for no more than its frame needs.
+		next := readPool.Get().(*readBuffer)
+		next.n = copy(next.b, rest)
+		c.partial = next
+	}
+	buf.n = whole
+	return Batch{buf: buf, budget: c.cfg.Budget, single: buf.reserved > 0}
+}
+
+// makeRoom makes room in partial for more of its frame, which needs need bytes
+// in all. Memory grows with what has arrived, not with what the header claims.
+func (c *Conn) makeRoom(need int) error {
+	buf := c.partial
+	c.admitted = buf.n >= wire.FrameHeaderSize
+	if need <= readSize || buf.n < len(buf.b) {
+		return nil
+	}
+	size := min(max(4*len(buf.b), 64<<10), need)
+	if !c.cfg.Budget.Reserve(size) {
+		return ErrInputBudget
+	}
+	grown := &readBuffer{b: make([]byte, size), n: buf.n, reserved: size}
+	copy(grown.b, buf.b[:buf.n])
+	releaseBuffer(buf, c.cfg.Budget)
+	c.partial = grown
+	return nil
+}
+
+func (c *Conn) dropPartial() {
+	if c.partial != nil {
+		releaseBuffer(c.partial, c.cfg.Budget)
+		c.partial = nil
+	}
+}
