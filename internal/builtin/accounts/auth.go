@@ -1,0 +1,164 @@
+package accounts
+
+import (
+	"context"
+	"errors"
+
+	"mrci.dev/mrci/internal/account"
+	"mrci.dev/mrci/module"
+	"mrci.dev/mrci/wire"
+)
+
+// administrator is the rank that may log in whatever the settings say.
+const administrator wire.Rank = 1
+
+func (c commands) auth() *module.Command {
+	return &module.Command{
+		Name:  "auth",
+		Class: module.Public | module.Exempt,
+		OneOf: true,
+		Args: []module.Arg{
+			{Name: "user", Doc: "user name"},
+			{Name: "email", Doc: "e-mail address; counts if both are given"},
+		},
+		Output: []string{"text"},
+		Short:  "log in",
+		Long: "Logs this session in as a user, who is named by user name or by e-mail address. " +
+			"The password is asked for and not shown. If the account must get a new password or a new user name, " +
+			"that is asked for next. An empty answer cancels. After a login the list of commands is that of the user. " +
+			"A session that is logged in already becomes the new user's; a failed attempt changes nothing.",
+		Run: c.runAuth,
+	}
+}
+
+func (c commands) runAuth(ctx context.Context, call *module.Call) error {
+	login := account.Login{Name: call.Args.String("user"), Email: call.Args.String("email")}
+	if err := account.CheckLogin(login); err != nil {
+		return explain(err)
+	}
+	user, err := c.askPassword(ctx, call, login)
+	if err != nil {
+		return err
+	}
+	if c.Settings().VerifiedLoginOnly && !user.EmailVerified && user.Rank != administrator {
+		return module.Invalid("The e-mail address of this account has not been verified yet; ask an administrator.")
+	}
+	if user.NewPasswordReq {
+		if err := c.askNewPassword(ctx, call, user.ID, "This account needs a new password. New password: ", true); err != nil {
+			return err
+		}
+	}
+	if user.NewNameReq {
+		if user, err = c.askNewName(ctx, call, user); err != nil {
+			return err
+		}
+	}
+	if err := call.Async(ctx, wire.AsyncUserLogin, &wire.UserRef{User: user.ID}); err != nil {
+		return err
+	}
+	// The login stands: nothing that happens now makes the call a failure.
+	return call.Line(context.WithoutCancel(ctx), "You are logged in as "+user.Name+".")
+}
+
+// askPassword asks until the password is right, the user gives up, or there
+// were too many tries.
+func (c commands) askPassword(ctx context.Context, call *module.Call, login account.Login) (account.User, error) {
+	for try := 1; ; try++ {
+		answer, err := call.Secret(ctx, "Password: ")
+		if err != nil {
+			return account.User{}, err
+		}
+		if answer == "" {
+			return account.User{}, cancelled(ctx, call)
+		}
+		user, err := c.Rules.Authenticate(ctx, login, account.Secret(answer), call.Session().Addr)
+		if err == nil {
+			return user, nil
+		}
+		if !errors.Is(err, account.ErrRefused) {
+			return account.User{}, explain(err)
+		}
+		if try >= c.Settings().AutoLockLimit {
+			return account.User{}, module.Invalid("Too many attempts.")
+		}
+		if err := call.Err(ctx, sentence(err.Error())); err != nil {
+			return account.User{}, err
+		}
+	}
+}
+
+// cancelled ends a call after an empty answer: a line feed, because the answer
+// was not shown, then ABORTED.
+func cancelled(ctx context.Context, call *module.Call) error {
+	if err := call.Text(ctx, "\n"); err != nil {
+		return err
+	}
+	return module.ErrAborted
+}
+
+// askNewPassword asks until there is an acceptable password, and stores it.
+// feed tells that cancelling is answered with a line feed.
+func (c commands) askNewPassword(ctx context.Context, call *module.Call, id wire.UserID, prompt string, feed bool) error {
+	for {
+		answer, err := call.Secret(ctx, prompt)
+		switch {
+		case err != nil:
+			return err
+		case answer == "" && feed:
+			return cancelled(ctx, call)
+		case answer == "":
+			return module.ErrAborted
+		}
+		err = c.Rules.SetPassword(ctx, id, account.Secret(answer))
+		if err == nil {
+			return nil
+		}
+		text, again := broken(err)
+		if !again {
+			return explain(err)
+		}
+		if err := call.Err(ctx, text); err != nil {
+			return err
+		}
+	}
+}
+
+// askNewName asks until there is an acceptable user name, and stores it.
+func (c commands) askNewName(ctx context.Context, call *module.Call, user account.User) (account.User, error) {
+	for {
+		name, err := call.Prompt(ctx, "This account needs a new user name. New user name: ")
+		if err != nil {
+			return account.User{}, err
+		}
+		if name == "" {
+			return account.User{}, cancelled(ctx, call)
+		}
+		text, again := "That is the name that the account has now; choose another one.", true
+		if account.Fold(name) != account.Fold(user.Name) {
+			renamed, err := c.Rules.Rename(ctx, user.ID, name)
+			if err == nil {
+				return renamed, nil
+			}
+			if text, again = broken(err); !again {
+				return account.User{}, explain(err)
+			}
+		}
+		if err := call.Err(ctx, text); err != nil {
+			return account.User{}, err
+		}
+	}
+}
+
+func logout() *module.Command {
+	return &module.Command{
+		Name:   "logout",
+		Class:  module.Exempt,
+		Short:  "log out",
+		Long:   "Logs this session out. It stays connected, with the commands of a session that is not logged in.",
+		Hints:  module.Hints{Idempotent: true},
+		Inline: true,
+		Run: func(ctx context.Context, call *module.Call) error {
+			return call.Async(ctx, wire.AsyncLogout, nil)
+		},
+	}
+}

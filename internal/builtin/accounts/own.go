@@ -1,0 +1,115 @@
+package accounts
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"mrci.dev/mrci/internal/account"
+	"mrci.dev/mrci/module"
+)
+
+func myInfo() *module.Command {
+	return &module.Command{
+		Name:   "my_info",
+		Class:  module.Public | module.Exempt,
+		Output: []string{"text"},
+		Short:  "show who you are",
+		Long: "Shows what the host knows about this session and, after a login, about your account: " +
+			"names, e-mail address, rank and when it was registered.",
+		Hints:  module.Hints{ReadOnly: true, Idempotent: true},
+		Inline: true,
+		Run: func(ctx context.Context, call *module.Call) error {
+			return call.Text(ctx, describe(call.Session()))
+		},
+	}
+}
+
+// describe lists a session as lines of "label: value".
+func describe(s *module.Session) string {
+	var b strings.Builder
+	line := func(label, value string) {
+		b.WriteString(label)
+		b.WriteString(": ")
+		b.WriteString(value)
+		b.WriteByte('\n')
+	}
+	line("session id", s.ID.String())
+	line("client address", s.Addr.String())
+	line("client app", printable(s.App))
+	u := s.User
+	if u == nil {
+		line("user name", "(not logged in)")
+		return b.String()
+	}
+	line("user name", u.Name)
+	line("display name", u.Display)
+	line("user id", u.ID.String())
+	line("e-mail", u.Email)
+	line("registered", timeText(u.Registered))
+	line("e-mail verified", yesNo(u.EmailVerified))
+	line("owner override", yesNo(s.Override))
+	line("host rank", fmt.Sprint(uint32(u.Rank)))
+	return b.String()
+}
+
+// printable keeps what a client calls itself from looking like other lines.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f {
+			return '?'
+		}
+		return r
+	}, s)
+}
+
+func yesNo(truth bool) string {
+	if truth {
+		return "yes"
+	}
+	return "no"
+}
+
+// timeText is a time as people and listings get it (commands 1.7).
+func timeText(t time.Time) string { return t.UTC().Format(time.DateTime) }
+
+func (c commands) setPassword() *module.Command {
+	return &module.Command{
+		Name:   "set_pw",
+		Class:  module.Exempt,
+		Output: []string{"text"},
+		Short:  "change your password",
+		Long: "Asks for a new password, which is not shown, and stores it. An empty answer cancels. " +
+			"The password must not be the current one and must not contain your names or your e-mail address.",
+		Run: c.runSetPassword,
+	}
+}
+
+func (c commands) runSetPassword(ctx context.Context, call *module.Call) error {
+	user := call.Session().User
+	if user == nil { // logged out between the call and here
+		return module.Invalid("You are not logged in.")
+	}
+	if c.Settings().AskCurrentPassword {
+		answer, err := call.Secret(ctx, "Current password: ")
+		if err != nil {
+			return err
+		}
+		if answer == "" {
+			return module.ErrAborted
+		}
+		_, err = c.Rules.Authenticate(ctx, account.Login{Name: user.Name}, account.Secret(answer), call.Session().Addr)
+		if errors.Is(err, account.ErrRefused) {
+			return module.Invalid("That is not your current password.")
+		}
+		if err != nil {
+			return explain(err)
+		}
+	}
+	if err := c.askNewPassword(ctx, call, user.ID, "New password: ", false); err != nil {
+		return err
+	}
+	return call.Line(context.WithoutCancel(ctx), "Your password has been changed.")
+}

@@ -1,0 +1,357 @@
+package instance
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"mrci.dev/mrci/module"
+	"mrci.dev/mrci/wire"
+)
+
+// ErrAbandoned is what a command's calls fail with after its session has given
+// the call up.
+var ErrAbandoned = errors.New("the call is over")
+
+// maxOut is how much output waits for the session before the command does, in
+// bytes.
+const maxOut = 128 << 10
+
+// Config is what an instance needs. All fields are set.
+type Config struct {
+	Command *module.Listed
+	Branch  wire.BranchID
+	Log     *slog.Logger
+	// PromptTimeout bounds how long a prompt waits for its answer; 0: for ever.
+	PromptTimeout time.Duration
+	// Session returns what the command may know of its session.
+	Session func() *module.Session
+	// Notify tells the session that output waits. It is called on the command's
+	// goroutine, without a lock, and must not wait.
+	Notify func(*Instance)
+	// Consumed tells the session that the command has taken input of so many
+	// bytes, or that it was dropped. It must not wait.
+	Consumed func(bytes int)
+	// Group counts the command's goroutine.
+	Group *sync.WaitGroup
+}
+
+// Output is one thing that a call hands to its session, in order: a frame, a
+// request for an async, or the end of the call.
+type Output struct {
+	Type    wire.TypeID
+	Payload []byte
+	Async   *Async
+	End     *End
+}
+
+// Async is a command's request for an async command (protocol 5).
+type Async struct {
+	ID      wire.AsyncID
+	Payload wire.Payload // nil for asyncs without one
+	done    chan error
+}
+
+// Done answers the command that asked. It never waits; it is called once.
+func (a *Async) Done(err error) { a.done <- err }
+
+// End is the result of a call.
+type End struct {
+	Code wire.ReturnCode
+	Data []byte
+}
+
+// Instance is one call of a command that runs on a goroutine of its own.
+type Instance struct {
+	// Fixed after Start.
+	cfg    Config
+	ctx    context.Context // the call's life
+	cancel context.CancelCauseFunc
+
+	mu        sync.Mutex
+	changed   chan struct{} // closed and replaced when something below changes; nil: nobody waits
+	in        []Input
+	inBytes   int
+	taken     uint64 // how often the command took input or was seen waiting
+	receiving bool
+	sending   bool
+	paused    bool
+	term      bool // TERM_CMD is queued in in
+	out       []Output
+	outBytes  int
+	notified  bool
+	abandoned bool
+}
+
+// Input is a frame that waits for the command, or the TERM_CMD that stands
+// between two of them.
+type Input struct {
+	Frame wire.Frame
+	Term  bool
+}
+
+// frameOverhead is what a queued frame costs besides its payload, in bytes.
+const frameOverhead = 64
+
+// Start runs the command on a goroutine of its own, which ends when its
+// function returns. The payload of first belongs to the instance.
+func Start(ctx context.Context, cfg Config, first wire.Frame) *Instance {
+	i := &Instance{cfg: cfg}
+	i.ctx, i.cancel = context.WithCancelCause(ctx)
+	cfg.Group.Go(func() { i.run(first) })
+	return i
+}
+
+// Command returns what runs.
+func (i *Instance) Command() *module.Listed { return i.cfg.Command }
+
+// Branch returns the branch that the client gave the call.
+func (i *Instance) Branch() wire.BranchID { return i.cfg.Branch }
+
+func (i *Instance) run(first wire.Frame) {
+	defer i.cancel(nil)
+	end := Run(i.ctx, (*runtime)(i), i.cfg.Command, first, i.cfg.Log)
+	i.mu.Lock()
+	i.put(Output{End: &end})
+	i.mu.Unlock()
+	i.notify()
+}
+
+// Deliver queues a frame of the client and returns how many bytes wait. The
+// payload belongs to the instance. It never waits.
+func (i *Instance) Deliver(f wire.Frame) (queued int) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	size := Cost(f)
+	if i.abandoned {
+		i.cfg.Consumed(size)
+		return 0
+	}
+	i.in = append(i.in, Input{Frame: f})
+	i.inBytes += size
+	i.wake()
+	return i.inBytes
+}
+
+// Cost is how many bytes Deliver will count for a frame.
+func Cost(f wire.Frame) int { return len(f.Payload) + frameOverhead }
+
+// Term stops what the command does: at once when it has taken all its input,
+// otherwise when it gets there.
+func (i *Instance) Term() {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if len(i.in) == 0 || i.paused {
+		i.cancel(module.ErrTerminated)
+		return
+	}
+	if !i.term { // a second one changes nothing
+		i.term = true
+		i.in = append(i.in, Input{Term: true})
+	}
+	i.wake()
+}
+
+// Kill ends the command's context at once and drops the input that waits.
+func (i *Instance) Kill() {
+	i.cancel(module.ErrKilled)
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.dropInput()
+	i.wake()
+}
+
+// Leftover returns the input that the call has not taken, when it has ended:
+// by their order the frames are the next calls.
+func (i *Instance) Leftover() []Input {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	left := i.in
+	i.dropInput()
+	return left
+}
+
+// dropInput forgets what waits. mu is held.
+func (i *Instance) dropInput() {
+	i.cfg.Consumed(i.inBytes)
+	i.in, i.inBytes, i.term = nil, 0, false
+}
+
+// Yield pauses the command at its next checkpoint, unless it waits for input.
+func (i *Instance) Yield() {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if !i.receiving {
+		i.paused = true
+	}
+}
+
+// Resume lets a paused command go on.
+func (i *Instance) Resume() {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.paused = false
+	i.wake()
+}
+
+// Abandon gives the call up: the client has been told that it is over. Its
+// context ends, what it waits for fails, and later output is dropped.
+func (i *Instance) Abandon(cause error) {
+	i.cancel(cause)
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.abandoned {
+		return
+	}
+	i.abandoned = true
+	dropped := i.out
+	i.out, i.outBytes = nil, 0
+	for _, o := range dropped {
+		if o.Async != nil {
+			o.Async.Done(ErrAbandoned)
+		}
+	}
+	i.dropInput()
+	i.wake()
+}
+
+// Take returns all output that waits, in order, and lets the command go on.
+func (i *Instance) Take() []Output {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	out := i.out
+	i.out, i.outBytes, i.notified = nil, 0, false
+	i.wake()
+	return out
+}
+
+// Progress tells whether the command is stuck: it returns how often the
+// command took input, how many bytes still wait for it, and whether it waits
+// for something that is not its fault (a prompt, RESUME_CMD, its own output).
+func (i *Instance) Progress() (taken uint64, queued int, excused bool) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.taken, i.inBytes, i.receiving || i.paused || i.sending
+}
+
+// wake tells everybody who waits on changed. mu is held.
+func (i *Instance) wake() {
+	if i.changed != nil {
+		close(i.changed)
+		i.changed = nil
+	}
+}
+
+// waiter returns a channel that is closed at the next change. mu is held.
+func (i *Instance) waiter() <-chan struct{} {
+	if i.changed == nil {
+		i.changed = make(chan struct{})
+	}
+	return i.changed
+}
+
+// put adds output. mu is held.
+func (i *Instance) put(o Output) {
+	if i.abandoned {
+		return
+	}
+	i.out = append(i.out, o)
+	i.outBytes += len(o.Payload) + frameOverhead
+}
+
+// notify tells the session that output waits, once until it takes it.
+func (i *Instance) notify() {
+	i.mu.Lock()
+	tell := !i.notified && len(i.out) > 0
+	i.notified = i.notified || tell
+	i.mu.Unlock()
+	if tell {
+		i.cfg.Notify(i)
+	}
+}
+
+// Run prepares a call and runs the command's function with it. It returns how
+// the call ends, after it has sent the ERR that goes with it. It recovers from
+// a panic of the command. Inline commands are run by it directly.
+func Run(ctx context.Context, rt module.Runtime, cmd *module.Listed, first wire.Frame, log *slog.Logger) (end End) {
+	// What goes wrong is said to the client even when the context has ended.
+	say := context.WithoutCancel(ctx)
+	defer func() {
+		if p := recover(); p != nil {
+			id := newMessageID()
+			log.Error("command panicked", "cmd", cmd.Name, "msgid", id, "err", fmt.Sprint(p), "stack", string(debug.Stack()))
+			end = End{Code: wire.Crash}
+			// The session may be gone; then nobody is there to be told.
+			_ = rt.Send(say, wire.Err, fmt.Appendf(nil, "%s crashed (message id %s).\n", cmd.Name, id))
+		}
+	}()
+	err := call(ctx, rt, cmd, first)
+	if err == nil {
+		return End{Code: wire.NoErrors}
+	}
+	var failure *module.Failure
+	switch {
+	case errors.As(err, &failure):
+		if failure.Text != "" {
+			_ = rt.Send(say, wire.Err, []byte(failure.Text+"\n"))
+		}
+		return End{Code: failure.Code, Data: failure.Data}
+	case ctx.Err() != nil, errors.Is(err, ErrAbandoned):
+		return End{Code: wire.Aborted}
+	case errors.Is(err, errPromptTimeout):
+		_ = rt.Send(say, wire.Err, []byte("The answer took too long.\n"))
+		return End{Code: wire.Aborted}
+	}
+	id := newMessageID()
+	log.Error("command did not work", "cmd", cmd.Name, "msgid", id, "err", err)
+	_ = rt.Send(say, wire.Err, fmt.Appendf(nil, "%s did not work; the host's log has the reason under message id %s.\n", cmd.Name, id))
+	return End{Code: wire.ExecutionFail}
+}
+
+func call(ctx context.Context, rt module.Runtime, cmd *module.Listed, first wire.Frame) error {
+	desc := cmd.Command
+	args := module.Args{}
+	switch want := desc.Input; {
+	case want == module.AnyInput:
+	case want == module.SessionInput:
+		if first.Type != wire.SesID || len(first.Payload) != wire.SessionIDSize {
+			return module.Invalid("%s takes a SESSION_ID frame of %d bytes.", cmd.Name, wire.SessionIDSize)
+		}
+	case len(first.Payload) > maxArguments:
+		return module.Invalid("The arguments are longer than %d bytes.", maxArguments)
+	default:
+		wanted := wire.Text
+		if want == module.GenFileInput {
+			wanted = wire.GenFile
+		}
+		if first.Type != wanted {
+			return module.Invalid("%s takes a %s frame, not %s.", cmd.Name, wanted, first.Type)
+		}
+		var unknown []string
+		var err error
+		args, unknown, err = desc.ParseArgs(first.Payload)
+		if len(unknown) > 0 {
+			text := desc.UnknownSwitches(unknown) + "\n"
+			if sendErr := rt.Send(ctx, wire.Err, []byte(text)); sendErr != nil {
+				return sendErr
+			}
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return desc.Run(ctx, module.NewCall(rt, cmd.ID, cmd.Name, first, args))
+}
+
+// maxArguments bounds the argument text of a call, in bytes: the paths and
+// names that commands take are far shorter, and parsing costs memory.
+const maxArguments = 256 << 10
+
+// newMessageID names a line of the log for a person to quote. It is unique
+// across restarts.
+func newMessageID() string { return rand.Text()[:10] }

@@ -1,0 +1,145 @@
+package instance
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"mrci.dev/mrci/module"
+	"mrci.dev/mrci/wire"
+)
+
+var errPromptTimeout = errors.New("prompt timed out")
+
+// runtime is the command's side of an instance.
+type runtime Instance
+
+// Session implements module.Runtime.
+func (r *runtime) Session() *module.Session { return r.cfg.Session() }
+
+// Send implements module.Runtime.
+func (r *runtime) Send(ctx context.Context, t wire.TypeID, payload []byte) error {
+	return r.send(ctx, Output{Type: t, Payload: payload})
+}
+
+// Async implements module.Runtime.
+func (r *runtime) Async(ctx context.Context, id wire.AsyncID, p wire.Payload) error {
+	a := &Async{ID: id, Payload: p, done: make(chan error, 1)}
+	if err := r.send(ctx, Output{Async: a}); err != nil {
+		return err
+	}
+	// The session answers every request, when it abandons the call too.
+	return <-a.done
+}
+
+func (r *runtime) send(ctx context.Context, o Output) error {
+	i := (*Instance)(r)
+	i.mu.Lock()
+	for {
+		switch {
+		case i.abandoned:
+			i.mu.Unlock()
+			return ErrAbandoned
+		case ctx.Err() != nil:
+			i.mu.Unlock()
+			return context.Cause(ctx)
+		case i.outBytes < maxOut:
+			i.put(o)
+			i.mu.Unlock()
+			i.notify()
+			return nil
+		}
+		i.sending = true
+		changed := i.waiter()
+		i.mu.Unlock()
+		select {
+		case <-changed:
+		case <-ctx.Done():
+		}
+		i.mu.Lock()
+		i.sending = false
+		i.taken++
+	}
+}
+
+// Receive implements module.Runtime.
+func (r *runtime) Receive(ctx context.Context) (wire.TypeID, []byte, error) {
+	i := (*Instance)(r)
+	var late <-chan time.Time
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	for {
+		if i.abandoned {
+			return 0, nil, ErrAbandoned
+		}
+		if ctx.Err() != nil {
+			return 0, nil, context.Cause(ctx)
+		}
+		if len(i.in) > 0 {
+			return i.popLocked()
+		}
+		i.receiving = true
+		changed := i.waiter()
+		i.mu.Unlock()
+		if late == nil && i.cfg.PromptTimeout > 0 {
+			timer := time.NewTimer(i.cfg.PromptTimeout)
+			defer timer.Stop()
+			late = timer.C
+		}
+		timedOut := false
+		select {
+		case <-changed:
+		case <-ctx.Done():
+		case <-late:
+			timedOut = true
+		}
+		i.mu.Lock()
+		i.receiving = false
+		if timedOut {
+			return 0, nil, errPromptTimeout
+		}
+	}
+}
+
+// popLocked takes the first input. A TERM_CMD that stands there ends the
+// context.
+func (i *Instance) popLocked() (wire.TypeID, []byte, error) {
+	first := i.in[0]
+	i.in[0] = Input{}
+	i.in = i.in[1:]
+	i.taken++
+	if first.Term {
+		i.term = false
+		i.cancel(module.ErrTerminated)
+		return 0, nil, module.ErrTerminated
+	}
+	size := Cost(first.Frame)
+	i.inBytes -= size
+	i.cfg.Consumed(size)
+	return first.Frame.Type, first.Frame.Payload, nil
+}
+
+// Checkpoint implements module.Runtime.
+func (r *runtime) Checkpoint(ctx context.Context) error {
+	i := (*Instance)(r)
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	for {
+		if i.term {
+			i.cancel(module.ErrTerminated)
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if !i.paused {
+			return nil
+		}
+		changed := i.waiter()
+		i.mu.Unlock()
+		select {
+		case <-changed:
+		case <-ctx.Done():
+		}
+		i.mu.Lock()
+	}
+}

@@ -1,0 +1,146 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"mrci.dev/mrci/internal/account"
+	"mrci.dev/mrci/internal/instance"
+	"mrci.dev/mrci/module"
+	"mrci.dev/mrci/wire"
+)
+
+// errNotServed answers an async that this session does not act on.
+var errNotServed = errors.New("the session does not act on this async")
+
+// effect does the session's part of an async that a call has sent
+// (protocol 5), and answers the call.
+func (s *Session) effect(c *call, a *instance.Async) {
+	switch p := a.Payload.(type) {
+	case *wire.UserRef:
+		if a.ID == wire.AsyncUserLogin {
+			s.loadUser(c, a, p.User)
+			return
+		}
+	case nil:
+		if a.ID == wire.AsyncLogout {
+			s.logout()
+			c.relist = true
+			a.Done(nil)
+			return
+		}
+	}
+	a.Done(fmt.Errorf("%v: %w", a.ID, errNotServed))
+}
+
+// loadUser reads the account beside the owner; the session waits with frames
+// and output until it is there.
+func (s *Session) loadUser(c *call, a *instance.Async, id wire.UserID) {
+	s.job = a
+	s.group.Go(func() { // ends with the query
+		user, err := s.cfg.Users.User(s.ctx, id)
+		s.post(func() {
+			s.job = nil
+			if s.calls[c.key] != c {
+				// Stopped meanwhile: no login is left behind.
+				a.Done(instance.ErrAbandoned)
+				return
+			}
+			if err == nil {
+				s.login(user)
+				c.relist = true
+			}
+			a.Done(err)
+			s.passOn(c)
+		})
+	})
+}
+
+// login makes the session the user's (state 9).
+func (s *Session) login(user account.User) {
+	s.user = &module.User{
+		ID: user.ID, Name: user.Name, Display: user.Display, Email: user.Email,
+		Rank: user.Rank, Registered: user.Registered, EmailVerified: user.EmailVerified,
+	}
+	s.log.Info("login", "user", user.Name)
+	s.conn.SetFrameLimit(wire.MaxPayload)
+	s.rights = s.cfg.Registry.Offer(user.Rank)
+	s.renewView()
+	s.frame(wire.MyInfo, wire.CmdID(wire.AsyncSysMsg), 0, wire.Append(nil, s.myInfo()))
+}
+
+// logout makes the session nobody's (state 9).
+func (s *Session) logout() {
+	if s.user == nil {
+		return
+	}
+	s.log.Info("logout", "user", s.user.Name)
+	s.user = nil
+	s.conn.SetFrameLimit(s.cfg.Limits.AnonymousFrame)
+	s.rights = s.cfg.Registry.Offer(wire.NoRank)
+	s.renewView()
+}
+
+// myInfo is what the client is told about its own login.
+func (s *Session) myInfo() *wire.Account {
+	return &wire.Account{
+		Peer: wire.Peer{
+			Session: s.conn.ID(), User: s.user.ID, Name: s.user.Name,
+			App: s.conn.Header().AppName, Display: s.user.Display,
+		},
+		Email: s.user.Email, Rank: s.user.Rank, EmailVerified: s.user.EmailVerified,
+	}
+}
+
+// renewView publishes what commands may know of the session.
+func (s *Session) renewView() {
+	h := s.conn.Header()
+	s.view.Store(&module.Session{
+		ID: s.conn.ID(), Addr: s.conn.Remote().Addr(), App: h.AppName, ModInst: h.ModInst,
+		Revision: 2, User: s.user, Commands: s.offered.Commands(),
+	})
+}
+
+// runInline runs a short command on the owner's goroutine.
+func (s *Session) runInline(c *call, f wire.Frame) {
+	s.inline = c
+	end := instance.Run(s.ctx, (*inlineRuntime)(s), c.listed, f, s.log)
+	s.inline = nil
+	s.idle(c.key.cmd, c.key.branch, end.Code, end.Data)
+	if c.relist {
+		s.offer()
+	}
+}
+
+// inlineRuntime runs a command on the session's owner: nothing waits.
+type inlineRuntime Session
+
+var errInline = errors.New("an inline command cannot wait")
+
+// Session implements module.Runtime.
+func (r *inlineRuntime) Session() *module.Session { return r.view.Load() }
+
+// Send implements module.Runtime.
+func (r *inlineRuntime) Send(_ context.Context, t wire.TypeID, payload []byte) error {
+	(*Session)(r).frame(t, r.inline.key.cmd, r.inline.key.branch, payload)
+	return nil
+}
+
+// Receive implements module.Runtime.
+func (r *inlineRuntime) Receive(context.Context) (wire.TypeID, []byte, error) {
+	return 0, nil, errInline
+}
+
+// Checkpoint implements module.Runtime.
+func (r *inlineRuntime) Checkpoint(ctx context.Context) error { return ctx.Err() }
+
+// Async implements module.Runtime.
+func (r *inlineRuntime) Async(_ context.Context, id wire.AsyncID, p wire.Payload) error {
+	if id != wire.AsyncLogout || p != nil {
+		return errInline
+	}
+	(*Session)(r).logout()
+	r.inline.relist = true
+	return nil
+}

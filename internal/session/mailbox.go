@@ -1,0 +1,253 @@
+package session
+
+import (
+	"sync"
+
+	"mrci.dev/mrci/internal/conn"
+	"mrci.dev/mrci/internal/instance"
+	"mrci.dev/mrci/wire"
+)
+
+// mailbox is what waits for the owner, and who the owner is.
+type mailbox struct {
+	mu       sync.Mutex
+	attended bool // somebody is the owner
+	closed   bool
+	woken    bool                 // something changed that the owner was waiting for
+	events   []func()             // bounded by who posts: one per timer, job and stop
+	outputs  []*instance.Instance // each stands here once until its output is taken
+	slot     *slot                // the batch that is being handled
+	quiet    *sync.Cond           // signalled when attended falls
+
+	// free has a token when the slot is free. Only the reader takes it.
+	free chan struct{}
+}
+
+// slot is a batch with the bytes of it that have not been handled.
+type slot struct {
+	batch conn.Batch
+	left  []byte
+	// then is run when the batch has been handled, in place of a batch.
+	then func()
+}
+
+func (m *mailbox) init() {
+	m.attended = true // by the reader, from its first line on
+	m.quiet = sync.NewCond(&m.mu)
+	m.free = make(chan struct{}, 1)
+	m.free <- struct{}{}
+}
+
+// close waits for the owner to end and keeps others from becoming it.
+func (m *mailbox) close() {
+	m.mu.Lock()
+	m.closed = true
+	for m.attended {
+		m.quiet.Wait()
+	}
+	left := m.slot
+	m.slot, m.events, m.outputs = nil, nil, nil
+	m.mu.Unlock()
+	if left != nil && left.then == nil {
+		left.batch.Release()
+	}
+}
+
+// post hands the owner a function to run. It never waits. On a session that
+// has ended nothing happens.
+func (s *Session) post(event func()) {
+	m := &s.mailbox
+	m.mu.Lock()
+	if !m.closed {
+		m.events = append(m.events, event)
+	}
+	s.rouse()
+}
+
+// wake lets the owner look again at what it left. It never waits.
+func (s *Session) wake() {
+	s.mailbox.mu.Lock()
+	s.mailbox.woken = true
+	s.rouse()
+}
+
+// output tells the owner that a call has output. It never waits.
+func (s *Session) output(i *instance.Instance) {
+	m := &s.mailbox
+	m.mu.Lock()
+	if !m.closed {
+		m.outputs = append(m.outputs, i)
+	}
+	s.rouse()
+}
+
+// rouse starts an owner if there is none, and unlocks the mailbox, which the
+// caller has locked.
+func (s *Session) rouse() {
+	m := &s.mailbox
+	start := !m.attended && !m.closed
+	if start {
+		m.attended = true
+		// Counted under the lock: close waits for attended before it waits for
+		// the group.
+		s.group.Add(1)
+	}
+	m.mu.Unlock()
+	if start {
+		go s.ownNow()
+	}
+}
+
+// ownNow is an owner goroutine. It ends when there is nothing that can be done.
+func (s *Session) ownNow() {
+	defer s.group.Done()
+	s.own(false)
+}
+
+// deliver puts a batch into the slot, as soon as it is free, and has it
+// handled. It returns false when the session has ended.
+func (s *Session) deliver(b conn.Batch) bool {
+	select {
+	case <-s.mailbox.free:
+	case <-s.ctx.Done():
+		b.Release()
+		return false
+	}
+	s.place(&slot{batch: b, left: b.Bytes()})
+	return s.ctx.Err() == nil
+}
+
+// afterBatch runs f as the owner when all batches have been handled.
+func (s *Session) afterBatch(f func()) {
+	select {
+	case <-s.mailbox.free:
+		s.place(&slot{then: f})
+	case <-s.ctx.Done():
+	}
+}
+
+// place fills the slot and becomes the owner if there is none.
+func (s *Session) place(b *slot) {
+	m := &s.mailbox
+	m.mu.Lock()
+	m.slot = b
+	mine := !m.attended
+	m.attended = true
+	m.mu.Unlock()
+	if mine {
+		s.own(true)
+	}
+}
+
+// own is the owner: it handles what waits until nothing is left that can be
+// handled now. The reader does one round and leaves the rest to a goroutine:
+// it has to go on reading.
+func (s *Session) own(reader bool) {
+	m := &s.mailbox
+	for round := 0; ; round++ {
+		m.mu.Lock()
+		events, outputs, batch := m.events, m.outputs, m.slot
+		m.events, m.outputs = nil, nil
+		m.woken = false
+		handOver := reader && round > 0 && (len(events) > 0 || len(outputs) > 0)
+		if handOver {
+			m.events, m.outputs = events, outputs
+			s.group.Add(1)
+		}
+		m.mu.Unlock()
+		if handOver {
+			go s.ownNow()
+			return
+		}
+		for _, event := range events {
+			event()
+		}
+		s.waiting = append(s.waiting, outputs...)
+		s.takeOutputs()
+		if batch != nil && s.handle(batch) {
+			m.mu.Lock()
+			m.slot = nil
+			m.mu.Unlock()
+			m.free <- struct{}{}
+		}
+		s.flush()
+		if s.rest() {
+			return
+		}
+	}
+}
+
+// rest gives up the owner's role when nothing new has come, and reports
+// whether it did.
+func (s *Session) rest() bool {
+	m := &s.mailbox
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !m.closed && (len(m.events) > 0 || len(m.outputs) > 0 || m.woken) {
+		return false
+	}
+	m.attended = false
+	m.quiet.Broadcast()
+	return true
+}
+
+// handle works through a batch and reports whether all of it is done. What is
+// left is handled when the owner was woken.
+func (s *Session) handle(b *slot) bool {
+	for len(b.left) > 0 {
+		if s.heldBack() {
+			return false
+		}
+		f, rest, ok := wire.CutFrame(b.left)
+		if !ok { // batches hold whole frames
+			panic("session: a batch with half a frame")
+		}
+		s.route(f, b.batch.Single())
+		b.left = rest
+	}
+	if b.then != nil {
+		if s.heldBack() {
+			return false
+		}
+		b.then()
+		return true
+	}
+	b.batch.Release()
+	return true
+}
+
+// heldBack reports whether frames and output have to wait: whoever ends the
+// reason wakes the owner.
+func (s *Session) heldBack() bool {
+	if s.job != nil || s.closing || s.conn.Congested() {
+		return true
+	}
+	return s.used.Load() > int64(s.cfg.Limits.InputBytes)
+}
+
+// consumed counts what commands have taken, and wakes the owner when it may
+// have been waiting for that.
+func (s *Session) consumed(bytes int) {
+	limit := int64(s.cfg.Limits.InputBytes)
+	after := s.used.Add(-int64(bytes))
+	if after <= limit && after+int64(bytes) > limit {
+		s.wake()
+	}
+}
+
+// takeOutputs passes on what calls have to say, as far as the client reads.
+func (s *Session) takeOutputs() {
+	for len(s.waiting) > 0 && s.job == nil && !s.closing && !s.conn.Congested() {
+		i := s.waiting[0]
+		s.waiting[0] = nil
+		s.waiting = s.waiting[1:]
+		key := callKey{i.Command().ID, i.Branch()}
+		if c := s.calls[key]; c != nil && c.inst == i {
+			c.pending = append(c.pending, i.Take()...)
+			s.passOn(c)
+		}
+	}
+	if len(s.waiting) == 0 {
+		s.waiting = nil
+	}
+}

@@ -1,0 +1,231 @@
+package session
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"mrci.dev/mrci/internal/instance"
+	"mrci.dev/mrci/module"
+	"mrci.dev/mrci/wire"
+)
+
+// call is one running call, from its first frame to its IDLE.
+type call struct {
+	key    callKey
+	listed *module.Listed
+	inst   *instance.Instance // nil for an inline command
+	cost   int                // bytes of the first frame, counted until the call ends
+	// pending is output that was taken and not passed on yet.
+	pending []instance.Output
+	// relist is set when the call has changed the session's rights: the client
+	// is told after its IDLE.
+	relist bool
+
+	force *time.Timer // after KILL_CMD: the forced end
+	stuck *time.Timer // watches a call that does not take its input
+	taken uint64      // its progress when stuck was set
+}
+
+func (c *call) stopTimers() {
+	if c.force != nil {
+		c.force.Stop()
+	}
+	if c.stuck != nil {
+		c.stuck.Stop()
+	}
+}
+
+// route brings one frame of the client to where it belongs. owned tells that
+// the payload outlives the call of route.
+func (s *Session) route(f wire.Frame, owned bool) {
+	key := callKey{f.Cmd, f.Branch}
+	running := s.calls[key]
+	if f.Type.IsControl() {
+		if running != nil {
+			s.control(running, f.Type)
+		}
+		return
+	}
+	if running != nil {
+		s.input(running, f, owned)
+		return
+	}
+	listed := s.mayRun(f.Cmd)
+	switch {
+	case listed == nil:
+		s.refuse(f.Cmd, f.Branch, wire.InvalidParams, fmt.Sprintf("There is no command with the id %d for you; ls_cmds lists yours.", f.Cmd))
+	case listed.Command.Inline:
+		s.runInline(&call{key: key, listed: listed}, f)
+	default:
+		s.startCall(key, listed, f, owned)
+	}
+}
+
+// mayRun returns the command with the id when this session was offered it and
+// has not lost the right since; nil otherwise.
+func (s *Session) mayRun(id wire.CmdID) *module.Listed {
+	listed := s.offered.Lookup(id)
+	if listed == nil || s.rights.Lookup(id) != listed {
+		return nil
+	}
+	return listed
+}
+
+// startCall begins a call on a goroutine of its own.
+func (s *Session) startCall(key callKey, listed *module.Listed, f wire.Frame, owned bool) {
+	limit := s.cfg.Limits.Instances
+	if s.user == nil {
+		limit = min(limit, s.cfg.Limits.AnonymousCalls)
+	}
+	if len(s.calls) >= limit {
+		s.refuse(key.cmd, key.branch, wire.ExecutionFail,
+			fmt.Sprintf("%d calls are running already, more are not allowed; wait for one or stop it.", limit))
+		return
+	}
+	c := &call{key: key, listed: listed, cost: instance.Cost(f)}
+	s.calls[key] = c
+	s.used.Add(int64(c.cost))
+	if !owned {
+		f.Payload = append([]byte(nil), f.Payload...)
+	}
+	c.inst = instance.Start(s.ctx, instance.Config{
+		Command:       listed,
+		Branch:        key.branch,
+		Log:           s.log,
+		PromptTimeout: s.cfg.Limits.PromptTimeout,
+		Session:       s.View,
+		Notify:        s.output,
+		Consumed:      s.consumed,
+		Group:         &s.group,
+	}, f)
+}
+
+// input hands a frame to a running call.
+func (s *Session) input(c *call, f wire.Frame, owned bool) {
+	if !owned {
+		f.Payload = append([]byte(nil), f.Payload...)
+	}
+	s.used.Add(int64(instance.Cost(f)))
+	if c.inst.Deliver(f) > s.cfg.Limits.InstanceBytes && c.stuck == nil {
+		c.taken, _, _ = c.inst.Progress()
+		c.stuck = time.AfterFunc(s.cfg.Limits.StuckAfter, func() { s.post(func() { s.checkStuck(c) }) })
+	}
+}
+
+// checkStuck ends a call that has taken nothing since it was last looked at,
+// though nothing kept it from doing so (DESIGN D4).
+func (s *Session) checkStuck(c *call) {
+	if s.calls[c.key] != c {
+		return
+	}
+	taken, queued, excused := c.inst.Progress()
+	switch {
+	case queued <= s.cfg.Limits.InstanceBytes:
+		c.stuck = nil
+	case excused || taken != c.taken:
+		c.taken = taken
+		c.stuck.Reset(s.cfg.Limits.StuckAfter)
+	default:
+		s.log.Warn("call cut off", "cmd", c.listed.Name, "branch", int(c.key.branch), "reason", "takes no input")
+		s.frame(wire.Err, c.key.cmd, c.key.branch, fmt.Appendf(nil, "%s takes no input any more and was ended.\n", c.listed.Name))
+		s.giveUp(c, wire.ExecutionFail, errors.New("takes no input"))
+	}
+}
+
+// control acts on a running call (commands 1.5).
+func (s *Session) control(c *call, t wire.TypeID) {
+	switch t {
+	case wire.TermCmd:
+		c.inst.Term()
+	case wire.KillCmd:
+		c.inst.Kill()
+		if c.force == nil {
+			c.force = time.AfterFunc(s.cfg.Limits.KillGrace, func() {
+				s.post(func() {
+					if s.calls[c.key] == c {
+						s.giveUp(c, wire.Aborted, module.ErrKilled)
+					}
+				})
+			})
+		}
+	case wire.YieldCmd:
+		c.inst.Yield()
+	case wire.ResumeCmd:
+		c.inst.Resume()
+	}
+}
+
+// giveUp ends a call without waiting for its command.
+func (s *Session) giveUp(c *call, code wire.ReturnCode, cause error) {
+	c.inst.Abandon(cause)
+	s.answerPending(c, instance.ErrAbandoned)
+	s.finish(c, instance.End{Code: code})
+}
+
+// answerPending answers the asyncs of output that is not passed on.
+func (s *Session) answerPending(c *call, err error) {
+	for _, o := range c.pending {
+		if o.Async != nil {
+			o.Async.Done(err)
+		}
+	}
+	c.pending = nil
+}
+
+// passOn sends a call's output, in order, until it has to wait for a job.
+func (s *Session) passOn(c *call) {
+	for len(c.pending) > 0 && s.job == nil {
+		o := c.pending[0]
+		c.pending[0] = instance.Output{}
+		c.pending = c.pending[1:]
+		switch {
+		case o.End != nil:
+			s.finish(c, *o.End)
+			return
+		case o.Async != nil:
+			s.effect(c, o.Async)
+		default:
+			s.frame(o.Type, c.key.cmd, c.key.branch, o.Payload)
+		}
+	}
+	if len(c.pending) == 0 {
+		c.pending = nil
+	}
+}
+
+// finish sends the IDLE of a call, tells the client of the commands that the
+// call has brought or taken, and starts what the client sent too early.
+func (s *Session) finish(c *call, end instance.End) {
+	c.stopTimers()
+	delete(s.calls, c.key)
+	s.used.Add(-int64(c.cost)) // the owner is awake already
+	s.idle(c.key.cmd, c.key.branch, end.Code, end.Data)
+	if c.relist {
+		s.offer()
+	}
+	for _, in := range c.inst.Leftover() {
+		if in.Term {
+			in.Frame = wire.Frame{Type: wire.TermCmd, Cmd: c.key.cmd, Branch: c.key.branch}
+		}
+		s.route(in.Frame, true)
+	}
+}
+
+// offer brings the client's list up to the session's rights: IDLE 2 for calls
+// of commands that go away, then RM_CMD and ADD_CMD (commands 1.3).
+func (s *Session) offer() {
+	change := s.rights.From(s.offered, s.granted.Has(wire.ExtSchema))
+	s.offered = s.rights
+	for _, id := range change.Removed {
+		for key, c := range s.calls {
+			if key.cmd == id {
+				s.giveUp(c, wire.Aborted, module.ErrKilled)
+			}
+		}
+	}
+	if len(change.Frames) > 0 {
+		s.bytes(change.Frames)
+	}
+	s.renewView()
+}

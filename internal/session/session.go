@@ -1,0 +1,236 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"mrci.dev/mrci/internal/account"
+	"mrci.dev/mrci/internal/conn"
+	"mrci.dev/mrci/internal/instance"
+	"mrci.dev/mrci/internal/registry"
+	"mrci.dev/mrci/module"
+	"mrci.dev/mrci/wire"
+)
+
+// Users is where a session finds the account that it is logged in as.
+type Users interface {
+	User(ctx context.Context, id wire.UserID) (account.User, error)
+}
+
+// Limits bound what one session may ask of the host.
+type Limits struct {
+	Instances      int           // calls at once (state 4, max_instances)
+	AnonymousCalls int           // the same before login
+	AnonymousFrame int           // payload bytes of a frame before login (state 4)
+	InputBytes     int           // read for commands and not taken by them
+	InstanceBytes  int           // the same for one call, before it is watched
+	StuckAfter     time.Duration // a watched call that takes nothing ends (DESIGN D4)
+	KillGrace      time.Duration // from KILL_CMD to the forced end (protocol 8)
+	PromptTimeout  time.Duration // 0: prompts wait for ever (state 4)
+	FlushTimeout   time.Duration // for what is queued when the session ends
+}
+
+// DefaultLimits are the limits of the specification.
+func DefaultLimits() Limits {
+	return Limits{
+		Instances:      256,
+		AnonymousCalls: 4,
+		AnonymousFrame: 16 << 10,
+		InputBytes:     32 << 20, // two of the largest frames
+		InstanceBytes:  1 << 20,
+		StuckAfter:     10 * time.Second,
+		KillGrace:      3 * time.Second,
+		FlushTimeout:   2 * time.Second,
+	}
+}
+
+// Config is what a session needs. All fields are set.
+type Config struct {
+	Registry *registry.Registry
+	Users    Users
+	Limits   Limits
+	Log      *slog.Logger
+	// Greeting is the text of ASYNC_RDY, which clients may show.
+	Greeting string
+}
+
+// Reasons for which a session ends, besides those of package conn.
+var (
+	// ErrClientLeft: the client closed the connection.
+	ErrClientLeft = errors.New("client left")
+	// ErrHostStops: the host shuts down.
+	ErrHostStops = errors.New("host stops")
+	// ErrFrameTooLarge: a frame above the limit before login.
+	ErrFrameTooLarge = errors.New("frame too large before login")
+)
+
+// callKey names a running call: (cmd id, branch id) (protocol 2).
+type callKey struct {
+	cmd    wire.CmdID
+	branch wire.BranchID
+}
+
+// Session is one connected client. Its exported methods may be called from any
+// goroutine.
+type Session struct {
+	// Fixed after New.
+	cfg  Config
+	conn *conn.Conn
+	log  *slog.Logger
+	ctx  context.Context // the session's life; its cause is why it ended
+	end  context.CancelCauseFunc
+	// granted extensions of the protocol
+	granted wire.Extensions
+
+	mailbox mailbox
+
+	// used counts the bytes that commands have not taken, over all calls.
+	used atomic.Int64
+	// view is what commands may know of the session. The owner replaces it.
+	view atomic.Pointer[module.Session]
+	// group counts the goroutines of owner and commands.
+	group sync.WaitGroup
+
+	// Owned by the owner.
+	user    *module.User
+	rights  *registry.Snapshot
+	offered *registry.Snapshot
+	calls   map[callKey]*call
+	inline  *call           // the inline command that runs at this moment
+	job     *instance.Async // what the job under way will answer; nil: no job
+	out     *scratch        // frames that are on their way to the send queue
+	queued  bool            // something was queued since the last flush
+	waiting []*instance.Instance
+	// closing: the last frames have been queued, nothing more is read.
+	closing bool
+}
+
+// New returns a session on an accepted connection. Run brings it to life.
+func New(c *conn.Conn, cfg Config) *Session {
+	s := &Session{
+		cfg:   cfg,
+		conn:  c,
+		log:   cfg.Log.With("session", c.ID().String()[:12], "addr", c.Remote().String()),
+		calls: make(map[callKey]*call),
+	}
+	s.mailbox.init()
+	s.granted = c.Header().Wanted & wire.ExtSchema
+	c.OnDrain(s.wake)
+	return s
+}
+
+// ID returns the session id.
+func (s *Session) ID() wire.SessionID { return s.conn.ID() }
+
+// View returns what commands may know of the session, as of now.
+func (s *Session) View() *module.Session { return s.view.Load() }
+
+// Run serves the client until the session ends, and returns the reason. It
+// returns when every goroutine of the session has ended. The end of ctx ends
+// the session at once.
+func (s *Session) Run(ctx context.Context) error {
+	s.ctx, s.end = context.WithCancelCause(ctx)
+	defer s.end(nil)
+	stop := context.AfterFunc(s.ctx, func() { s.conn.StopReading() })
+	s.log.Info("session started", "app", s.conn.Header().AppName, "tls", s.conn.Encrypted())
+	s.start()
+	s.own(true)
+	reason := s.read()
+	stop()
+	s.close(reason)
+	s.log.Info("session ended", "reason", reason.Error())
+	return reason
+}
+
+// Stop ends the session in good order: the client gets text under SYS_MSG,
+// what is queued is sent, and Run returns.
+func (s *Session) Stop(text string) {
+	s.post(func() {
+		s.frame(wire.Text, wire.CmdID(wire.AsyncSysMsg), 0, []byte(text+"\n"))
+		s.closing = true
+		s.end(ErrHostStops)
+	})
+}
+
+// start greets the client (protocol 1): extensions, commands, RDY.
+func (s *Session) start() {
+	if s.conn.Header().Requested {
+		s.frame(wire.Bytes, wire.CmdID(wire.AsyncExtensions), 0, wire.Append(nil, &wire.ExtensionsGranted{Granted: s.granted}))
+	}
+	s.rights = s.cfg.Registry.Offer(wire.NoRank)
+	s.renewView()
+	s.offer()
+	s.frame(wire.Text, wire.CmdID(wire.AsyncRdy), 0, []byte(s.cfg.Greeting+"\n"))
+}
+
+// read hands batches to the owner until the session ends, and says why it did.
+func (s *Session) read() error {
+	for {
+		batch, err := s.conn.ReadBatch()
+		if err != nil {
+			return s.readEnded(err)
+		}
+		if !s.deliver(batch) {
+			return context.Cause(s.ctx)
+		}
+	}
+}
+
+// readEnded turns an error of ReadBatch into the reason of the session's end.
+func (s *Session) readEnded(err error) error {
+	var tooLarge *conn.FrameTooLargeError
+	switch {
+	case s.ctx.Err() != nil:
+		return context.Cause(s.ctx)
+	case errors.As(err, &tooLarge):
+		s.refuseFrame(tooLarge)
+		return fmt.Errorf("%w: %v", ErrFrameTooLarge, err)
+	case errors.Is(err, io.EOF):
+		return ErrClientLeft
+	}
+	return err
+}
+
+// refuseFrame answers a frame that is not read, after the frames before it.
+func (s *Session) refuseFrame(e *conn.FrameTooLargeError) {
+	done := make(chan struct{})
+	s.afterBatch(func() {
+		defer close(done)
+		s.refuse(e.Header.Cmd, e.Header.Branch, wire.InvalidParams,
+			fmt.Sprintf("A frame may carry %d bytes before login, not %d.", e.Limit, e.Header.Len))
+	})
+	select {
+	case <-done:
+	case <-s.ctx.Done():
+	}
+}
+
+// close ends everything that the session has started and the connection.
+func (s *Session) close(reason error) {
+	s.end(reason)
+	s.mailbox.close()
+	// The mailbox runs nothing any more: the session's state is the reader's.
+	for _, c := range s.calls {
+		s.giveUp(c, wire.Aborted, reason)
+	}
+	if s.job != nil {
+		s.job.Done(reason)
+	}
+	s.group.Wait()
+	s.flush()
+	if orderly(reason) {
+		s.conn.Finish(s.cfg.Limits.FlushTimeout, time.Second)
+	}
+	s.conn.End(reason)
+}
+
+// orderly reports whether the client is still there to get what is queued.
+func orderly(reason error) bool {
+	return errors.Is(reason, ErrHostStops) || errors.Is(reason, ErrFrameTooLarge) || errors.Is(reason, ErrClientLeft)
+}
