@@ -1,0 +1,20 @@
+// Package account holds the rules for users: which names, addresses and
+// passwords are accepted, how passwords are hashed, when an account is locked,
+// and what happens when somebody tries to log in.
+//
+// It decides nothing about ranks of commands or about who may change whom
+// (package access), limits nothing per network address (package limit), and
+// keeps nothing itself: accounts live behind the Store interface, which
+// package store implements over SQL. What a person did wrong comes back as a
+// *RuleError, whose text can be shown as it is; what callers branch on is a
+// sentinel.
+//
+// A refused login never tells why: an unknown user, a wrong password and a
+// locked account cost the same hash, the same transactions and the same delay,
+// and give the same ErrRefused. Counters and locks are judged and changed in
+// one transaction after the hash, so attempts that run side by side cannot
+// have more tries than the limit allows.
+//
+// Service and Hasher are safe for concurrent use. The rules themselves are
+// functions without I/O. See state 2 and 3, commands 2 and 3.
+package account

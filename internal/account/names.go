@@ -1,0 +1,212 @@
+package account
+
+import (
+	"strings"
+	"unicode"
+	"unicode/utf16"
+	"unicode/utf8"
+
+	"golang.org/x/text/unicode/norm"
+)
+
+// Lengths of names and addresses. Bytes are those of UTF-8: the fields on the
+// wire hold 24 and 64 of them (state 2).
+const (
+	minNameChars    = 2
+	maxNameBytes    = 24
+	maxDisplayBytes = 24
+	minEmailChars   = 4
+	maxEmailBytes   = 64
+	maxLabelBytes   = 63 // RFC 1035, 2.3.4
+)
+
+// Fold returns the key by which names and addresses are compared: NFC and
+// simple case folding (state 1). Two texts that differ only in case or in the
+// form of their accents have one key.
+func Fold(s string) string {
+	ascii := true
+	for i := range len(s) {
+		if s[i] >= utf8.RuneSelf {
+			ascii = false
+			break
+		}
+	}
+	if ascii {
+		return strings.ToLower(s)
+	}
+	// Folding a letter can make a new pair that NFC composes, so NFC runs on
+	// both sides.
+	return norm.NFC.String(strings.Map(foldRune, norm.NFC.String(s)))
+}
+
+// foldRune returns one rune for all that differ from r only in simple case.
+func foldRune(r rune) rune {
+	low := r
+	for o := unicode.SimpleFold(r); o != r; o = unicode.SimpleFold(o) {
+		low = min(low, o)
+	}
+	switch {
+	case 'A' <= low && low <= 'Z':
+		return low + 'a' - 'A'
+	case low == '\u0345':
+		// The iota below a letter folds to the letter iota. A combining mark
+		// as the key of a letter would join its neighbour under NFC.
+		return 'ι'
+	}
+	return low
+}
+
+// CheckName reports whether name may be a user name (state 2.1): nil, or a
+// *RuleError.
+func CheckName(name string) error {
+	bad := func(text string) error { return &RuleError{Field: "user_name", Text: text} }
+	switch {
+	case name == "":
+		return bad("the user name is missing; give one of 2 to 24 characters")
+	case !utf8.ValidString(name):
+		return bad("the user name is not valid UTF-8; use another one")
+	case len(name) > maxNameBytes:
+		return bad("the user name is longer than 24 bytes (accented letters take two and more); choose a shorter one")
+	case utf8.RuneCountInString(name) < minNameChars:
+		return bad("the user name is shorter than 2 characters; choose a longer one")
+	case strings.IndexFunc(name, invisible) >= 0:
+		return bad("the user name contains white space or an invisible character; leave it out")
+	case Fold(name) == "root":
+		return bad("the user name root is reserved; choose another one")
+	case looksLikeEmail(name):
+		return bad("the user name looks like an e-mail address; choose one without @")
+	}
+	return nil
+}
+
+// invisible reports whether r shows nothing or moves other characters: white
+// space, control, format and bidirectional controls, fillers.
+func invisible(r rune) bool {
+	return unicode.IsSpace(r) || unicode.IsControl(r) ||
+		unicode.In(r, unicode.Z, unicode.Cf, unicode.Bidi_Control,
+			unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector)
+}
+
+// looksLikeEmail reports whether clients would take s for an e-mail address:
+// the loose rule of the table in state 2.2.
+func looksLikeEmail(s string) bool {
+	n := utf16Len(s)
+	if n < minEmailChars || n > maxEmailBytes || !utf8.ValidString(s) || strings.IndexFunc(s, blankOrControl) >= 0 {
+		return false
+	}
+	_, domain, ok := strings.Cut(s, "@")
+	return ok && !strings.Contains(domain, "@") && strings.Contains(domain, ".")
+}
+
+// looksLikeName reports whether an account could have this user name. It is
+// the loose rule of the table in state 2.1, because accounts that were
+// imported may have names that are not accepted any more.
+func looksLikeName(s string) bool {
+	n := utf16Len(s)
+	return n >= minNameChars && n <= maxNameBytes && utf8.ValidString(s) &&
+		strings.IndexFunc(s, blankOrControl) < 0 && !looksLikeEmail(s)
+}
+
+func blankOrControl(r rune) bool { return r == ' ' || unicode.IsControl(r) }
+
+// utf16Len counts as the tables of state 2 do.
+func utf16Len(s string) int {
+	n := 0
+	for _, r := range s {
+		n += utf16.RuneLen(r)
+	}
+	return n
+}
+
+// CheckEmail reports whether addr may be an e-mail address (state 2.2): nil,
+// or a *RuleError.
+func CheckEmail(addr string) error {
+	bad := func(text string) error { return &RuleError{Field: "email_address", Text: text} }
+	local, domain, found := strings.Cut(addr, "@")
+	switch {
+	case addr == "":
+		return bad("the e-mail address is missing; give one such as name@example.org")
+	case !utf8.ValidString(addr):
+		return bad("the e-mail address is not valid UTF-8; use another one")
+	case len(addr) > maxEmailBytes:
+		return bad("the e-mail address is longer than 64 bytes; use a shorter one")
+	case strings.IndexFunc(addr, invisible) >= 0:
+		return bad("the e-mail address contains white space or an invisible character; leave it out")
+	case !found || strings.Contains(domain, "@"):
+		return bad("the e-mail address needs exactly one @; give one such as name@example.org")
+	case local == "":
+		return bad("the e-mail address has nothing before the @; give one such as name@example.org")
+	case addr[0] == '-':
+		return bad("the e-mail address begins with a dash; use another one")
+	case !validLocal(local):
+		return bad("the part of the e-mail address before the @ has a character or a dot that is not allowed there; use another one")
+	case !strings.Contains(domain, "."):
+		return bad("the e-mail address has no dot after the @; give one such as name@example.org")
+	case !validDomain(domain):
+		return bad("the part of the e-mail address behind the @ is not a host name; give one such as name@example.org")
+	}
+	return nil
+}
+
+// validLocal accepts words of letters, digits and the signs of RFC 5322's
+// atext, with single dots between them; no quoted forms.
+func validLocal(local string) bool {
+	for word := range strings.SplitSeq(local, ".") {
+		if word == "" {
+			return false
+		}
+		for _, r := range word {
+			if !letterOrDigit(r) && !strings.ContainsRune("!#$%&'*+-/=?^_`{|}~", r) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// validDomain accepts labels with dots between them. The underscore is not in
+// host names, but the address of a new administrator has one (state 6).
+func validDomain(domain string) bool {
+	for label := range strings.SplitSeq(domain, ".") {
+		if label == "" || len(label) > maxLabelBytes || label[0] == '-' || label[len(label)-1] == '-' {
+			return false
+		}
+		for _, r := range label {
+			if !letterOrDigit(r) && r != '-' && r != '_' {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+func letterOrDigit(r rune) bool {
+	if r < utf8.RuneSelf {
+		return 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9'
+	}
+	return unicode.IsLetter(r) || unicode.IsDigit(r) || unicode.IsMark(r)
+}
+
+// CleanDisplay returns the display name without white space around it, or a
+// *RuleError if it breaks state 2.3. The empty name is fine: it clears.
+func CleanDisplay(name string) (string, error) {
+	bad := func(text string) (string, error) {
+		return "", &RuleError{Field: "display_name", Text: text}
+	}
+	name = strings.TrimSpace(name)
+	switch {
+	case !utf8.ValidString(name):
+		return bad("the display name is not valid UTF-8; use another one")
+	case len(name) > maxDisplayBytes:
+		return bad("the display name is longer than 24 bytes (accented letters take two and more); choose a shorter one")
+	case strings.IndexFunc(name, breaksLine) >= 0:
+		return bad("the display name contains a control character; leave it out")
+	}
+	return name, nil
+}
+
+// breaksLine reports whether r would disturb the line that shows a display
+// name: control characters, line ends, and those that reverse what follows.
+func breaksLine(r rune) bool {
+	return unicode.IsControl(r) || unicode.In(r, unicode.Zl, unicode.Zp, unicode.Bidi_Control)
+}

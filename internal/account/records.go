@@ -1,0 +1,92 @@
+package account
+
+import (
+	"context"
+	"time"
+
+	"mrci.dev/mrci/wire"
+)
+
+// Record is an account as it is stored: the user, the hash of the password as
+// text (state 3.1), and the counters of failed logins (state 3.2). A store
+// takes the end of a lock from Tally and copies it to User when it returns a
+// record.
+type Record struct {
+	User
+	Hash  string
+	Tally Tally
+}
+
+// Key names one account. Exactly one field is set; Name and Email hold the
+// results of Fold.
+type Key struct {
+	ID    wire.UserID
+	Name  string
+	Email string
+}
+
+// Query selects a page of accounts.
+type Query struct {
+	Filter Filter
+	After  Cursor
+	Limit  int
+	Now    time.Time // decides which locks by failures count as locked
+}
+
+// Filter selects rows of a listing of users. Empty fields select everything;
+// several are combined with AND. Text is matched as a substring of what the
+// listing shows, without regard to ASCII case (commands 1.7).
+type Filter struct {
+	TimeStamp     string
+	UserName      string
+	HostRank      string
+	UserID        string // a prefix of the hex form
+	EmailVerified string // of "0" or "1"
+	Locked        string // of "0" or "1"; a lock of either kind
+
+	// OutrankedBy leaves only users whom this rank outranks; NoRank: all.
+	OutrankedBy wire.Rank
+}
+
+// Cursor is a place in a listing, behind the last row of a page. The zero
+// value is the beginning. It stays valid whatever is added or removed.
+type Cursor int64
+
+// Page is a part of a listing, in the order in which the accounts were made.
+type Page struct {
+	Users []User
+	Total int    // rows that match, on all pages
+	Next  Cursor // where the next page begins
+	More  bool   // whether there is a next page
+}
+
+// Store keeps accounts. Every method is one transaction, durable when it
+// returns nil, and isolated from all others, those of another process
+// included. Rows that are not there are ErrNotFound. Functions that are passed
+// in run inside the transaction, at most once, and must be quick.
+//
+// Package storetest has the suite that every implementation passes.
+type Store interface {
+	// Account reads one account.
+	Account(ctx context.Context, key Key) (Record, error)
+
+	// Create adds an account with a new id. It returns ErrNameTaken or
+	// ErrEmailTaken, in this order, if a folded name or address exists, and
+	// ErrNotFirst if first is set and there is any account.
+	Create(ctx context.Context, r Record, first bool) error
+
+	// Change reads an account, lets change alter it, and stores it; an error
+	// of change undoes everything and is returned as it is. ID and Registered
+	// cannot be altered. It returns ErrNameTaken and ErrEmailTaken as Create
+	// does, and the record as stored.
+	Change(ctx context.Context, id wire.UserID, change func(*Record) error) (Record, error)
+
+	// Attempt reads an account, lets judge decide about one login, and stores
+	// the tally that judge returns if judge also returns true. For a key that
+	// nobody has it writes to a row that belongs to no account before it
+	// returns ErrNotFound, so that the cost tells nothing.
+	Attempt(ctx context.Context, key Key, judge func(Record) (Tally, bool)) error
+
+	// Accounts reads a page of accounts in the order of their creation.
+	Accounts(ctx context.Context, q Query) (Page, error)
+}
