@@ -1,0 +1,357 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+	"text/tabwriter"
+
+	"mrci.dev/mrci/client"
+	"mrci.dev/mrci/internal/tui"
+	"mrci.dev/mrci/wire"
+)
+
+type connectCmd struct {
+	Session sessionFlags `embed:""`
+
+	Host string `arg:"" optional:"" name:"HOST" help:"ADDR[:PORT]; without it the host that runs on this machine."`
+}
+
+func (cmd *connectCmd) Run(a *app) error {
+	host := cmd.Host
+	if host == "" {
+		host = a.localHost()
+	}
+	input := tui.NewInput(a.stdin)
+	defer input.Restore()
+	ctx, cancel := withTimeout(cmd.Session.Timeout)
+	defer cancel(nil)
+	sh := &shell{
+		app:    a,
+		input:  input,
+		person: input.Terminal() && tui.IsTerminal(a.stdout),
+		screen: &screen{out: a.stdout},
+	}
+	defer a.watchInterrupts(func() {
+		input.Interrupted()
+		if !sh.stop.press() {
+			cancel(errInterrupted)
+		}
+	})()
+	l, err := a.open(ctx, host, cmd.Session, input, sh.event)
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	sh.link = l
+	if sh.person {
+		sh.screen.notice(fmt.Sprintf("Connected to %s. Type help for the commands, exit to leave.", l.RemoteAddr()))
+		if l.flags.User == "" {
+			sh.screen.notice("You are not logged in: auth -user NAME does that.")
+		}
+	}
+	// What waits for a line stops waiting when the connection ends.
+	go func() {
+		<-l.Done() // Close at the latest
+		cancel(l.Err())
+	}()
+	return sh.loop(ctx)
+}
+
+// shell reads commands a line and runs them, one at a time.
+type shell struct {
+	app    *app
+	link   *link
+	input  *tui.Input
+	person bool // a person types and reads
+	screen *screen
+	stop   stopper
+}
+
+func (sh *shell) loop(ctx context.Context) error {
+	var last error // how the last call ended
+	for {
+		sh.screen.prompt(sh.promptText())
+		text, err := sh.input.Line(ctx)
+		sh.screen.prompted()
+		switch {
+		case err == io.EOF || errors.Is(err, errInterrupted):
+			if sh.person {
+				sh.screen.notice("")
+				return nil
+			}
+			return last
+		case err != nil && ctx.Err() != nil:
+			return clientError(ctx, err)
+		case err != nil:
+			return err
+		}
+		name, args := cutWord(text)
+		if name == "" {
+			continue
+		}
+		leave := false
+		last, leave = sh.line(ctx, name, args)
+		if leave {
+			return nil
+		}
+		if err := sh.link.Err(); err != nil {
+			return clientError(ctx, err)
+		}
+		exit, ok := errors.AsType[exitError](last)
+		switch {
+		case ctx.Err() != nil || last != nil && !ok:
+			return last
+		case ok && exit.err != nil:
+			fmt.Fprintf(sh.app.stderr, "mrci: %v\n", exit.err)
+			last = exitError{exit.code, nil}
+		}
+	}
+}
+
+func (sh *shell) promptText() string {
+	if sh.person {
+		return "> "
+	}
+	return ""
+}
+
+// line runs one line. The error has an exit status; leave is true when the
+// line ends the client.
+func (sh *shell) line(ctx context.Context, name, args string) (err error, leave bool) {
+	info, err := sh.link.Lookup(name)
+	if _, unknown := errors.AsType[*client.NoCommandError](err); unknown {
+		switch strings.ToLower(name) {
+		case "help", "?":
+			return sh.help(args), false
+		case "exit", "quit":
+			return nil, true
+		}
+		// It may be on its way, behind the end of a login.
+		if err = sh.link.Settle(ctx); err == nil {
+			info, err = sh.link.Lookup(name)
+		}
+	}
+	if err != nil {
+		return clientError(ctx, err), false
+	}
+	if err := refuseTransfer(info); err != nil {
+		return err, false
+	}
+	result, err := sh.link.Do(ctx, client.Request{Command: name, Payload: []byte(args), Events: true}, client.Handlers{
+		Frame:   func(f wire.Frame) error { return sh.frame(f, info.Name) },
+		Answer:  sh.answer,
+		Started: func(call *client.Call) { sh.stop.watch(call, func() { sh.link.Close() }) },
+	})
+	sh.stop.watch(nil, nil)
+	if result.Code != 0 && (!sh.person || result.Code != wire.NoErrors) {
+		sh.screen.endLine()
+		fmt.Fprintf(sh.app.stderr, "[IDLE %d %s]\n", result.Code, result.Code)
+	}
+	if err != nil {
+		return clientError(ctx, err), false
+	}
+	if status := exitStatus(result.Code); status != 0 {
+		return exitError{status, nil}, false
+	}
+	return nil, false
+}
+
+// frame shows a frame of the running call, or an async one.
+func (sh *shell) frame(f wire.Frame, command string) error {
+	if !sh.person {
+		return (&output{app: sh.app}).frame(f, command)
+	}
+	switch {
+	case f.Cmd.IsAsync():
+		sh.screen.line(asyncLine(f))
+	case f.Type == wire.PromptText || f.Type == wire.PrivText: // shown when it is answered
+	case client.IsText(f.Type):
+		sh.screen.write(tui.Printable(string(f.Payload)))
+	case f.Type == wire.Prog || f.Type == wire.ProgLast:
+		if len(f.Payload) == 1 {
+			sh.screen.progress(int(f.Payload[0]), f.Type == wire.ProgLast)
+		}
+	default:
+		sh.screen.line(tui.Line(f))
+	}
+	return nil
+}
+
+// event shows async frames that arrive between calls.
+func (sh *shell) event(e client.Event) {
+	if e.InCall {
+		return // the call shows it, in its place
+	}
+	f := wire.Frame{Type: e.Type, Cmd: wire.CmdID(e.ID), Payload: e.Payload}
+	if sh.person {
+		sh.screen.line(asyncLine(f))
+		return
+	}
+	// There is nobody to tell that standard error is gone.
+	_ = (&output{app: sh.app}).frame(f, "")
+}
+
+// asyncLine returns an async frame as a line for a person, or nothing if it
+// is of no interest.
+func asyncLine(f wire.Frame) string {
+	id := wire.AsyncID(f.Cmd)
+	switch {
+	case id == wire.AsyncAddCmd || id == wire.AsyncRmCmd:
+		return ""
+	case id == wire.AsyncSysMsg && client.IsText(f.Type):
+		return tui.Printable(string(f.Payload))
+	case client.IsText(f.Type) && id != wire.AsyncP2P:
+		return "[" + id.String() + "] " + tui.Printable(string(f.Payload))
+	}
+	return "[" + id.String() + "] " + tui.Line(f)
+}
+
+func (sh *shell) answer(ctx context.Context, q client.Question) (string, error) {
+	sh.screen.endLine()
+	if sh.person {
+		return noMore(sh.link.ask(ctx, q))
+	}
+	return sh.link.answer(ctx, q, sh.input, &output{app: sh.app})
+}
+
+// help lists the commands, or explains one.
+func (sh *shell) help(name string) error {
+	name, _ = cutWord(name)
+	if name != "" {
+		info, err := sh.link.Lookup(name)
+		if err != nil {
+			return exitError{exitNoCommand, err}
+		}
+		for _, text := range []string{info.Name + " - " + info.Short, info.IO, info.Long} {
+			if text = strings.TrimSpace(text); text != "" {
+				sh.screen.line(tui.Printable(text))
+			}
+		}
+		return nil
+	}
+	var b strings.Builder
+	table := tabwriter.NewWriter(&b, 0, 8, 2, ' ', 0)
+	for _, info := range sh.link.Commands() {
+		fmt.Fprintf(table, "%s\t%s\n", tui.Printable(info.Name), tui.Printable(info.Short))
+	}
+	table.Flush() // into memory
+	sh.screen.write(b.String())
+	sh.screen.line("help COMMAND explains one.")
+	return nil
+}
+
+// cutWord splits the first word off a typed line; the rest is the argument
+// text, sent as it is.
+func cutWord(text string) (word, rest string) {
+	text = strings.TrimSpace(text)
+	i := strings.IndexAny(text, " \t")
+	if i < 0 {
+		return text, ""
+	}
+	return text[:i], strings.TrimLeft(text[i:], " \t")
+}
+
+// screen is the output that calls, events and the prompt share.
+type screen struct {
+	out io.Writer
+
+	mu       sync.Mutex
+	asking   string // the prompt that stands on the last line
+	midLine  bool   // the last line has no end yet
+	inBar    bool   // the last line is a progress bar
+	promptOn bool
+}
+
+// Errors of writing are ignored below: without its output an interactive
+// client has nobody to tell.
+
+// write shows text as it is.
+func (s *screen) write(text string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.writeLocked(text)
+}
+
+func (s *screen) writeLocked(text string) {
+	if text == "" {
+		return
+	}
+	if s.inBar {
+		fmt.Fprintln(s.out)
+		s.inBar = false
+	}
+	io.WriteString(s.out, text)
+	s.midLine = !strings.HasSuffix(text, "\n")
+}
+
+// line shows text on lines of its own, above the prompt if that waits.
+func (s *screen) line(text string) {
+	if text == "" {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.promptOn {
+		io.WriteString(s.out, "\r\x1b[K") // the line is shown again below
+	} else if s.midLine {
+		io.WriteString(s.out, "\n")
+	}
+	s.midLine = false
+	s.writeLocked(strings.TrimRight(text, "\r\n") + "\n")
+	if s.promptOn {
+		io.WriteString(s.out, s.asking)
+	}
+}
+
+// notice shows a line of the client itself; it may be empty.
+func (s *screen) notice(text string) { s.write(text + "\n") }
+
+// endLine begins a new line if the last one has no end.
+func (s *screen) endLine() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.midLine || s.inBar {
+		fmt.Fprintln(s.out)
+	}
+	s.midLine, s.inBar = false, false
+}
+
+// prompt shows a prompt until prompted is called.
+func (s *screen) prompt(text string) {
+	if text == "" {
+		return
+	}
+	s.endLine()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.asking, s.promptOn = text, true
+	io.WriteString(s.out, text)
+}
+
+func (s *screen) prompted() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.promptOn = false
+}
+
+// progress draws a bar on a line of its own.
+func (s *screen) progress(done int, last bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.midLine {
+		fmt.Fprintln(s.out)
+		s.midLine = false
+	}
+	done = min(done, 100)
+	filled := done * barWidth / 100
+	fmt.Fprintf(s.out, "\r[%s%s] %3d%%", strings.Repeat("#", filled), strings.Repeat(".", barWidth-filled), done)
+	s.inBar = true
+	if last {
+		fmt.Fprintln(s.out)
+		s.inBar = false
+	}
+}
