@@ -815,7 +815,7 @@ func TestAddress(t *testing.T) {
 			t.Errorf("Address(%q) = %q, %v; want %q", in, got, err, want)
 		}
 	}
-	for _, in := range []string{"", ":5", "host:", "[::1"} {
+	for _, in := range []string{"", ":5", "host:", "[::1", "fd00::2:37451"} {
 		if got, err := client.Address(in); err == nil {
 			t.Errorf("Address(%q) = %q, want an error", in, got)
 		}

@@ -28,15 +28,12 @@ func Address(host string) (string, error) {
 	if strings.HasPrefix(host, "[") && strings.HasSuffix(host, "]") {
 		return net.JoinHostPort(host[1:len(host)-1], DefaultPort), nil
 	}
-	if strings.Count(host, ":") != 1 && !strings.HasPrefix(host, "[") {
+	if !strings.Contains(host, ":") || net.ParseIP(host) != nil {
 		return net.JoinHostPort(host, DefaultPort), nil // a name, or IPv6 without brackets
 	}
 	name, port, err := net.SplitHostPort(host)
-	if err != nil {
-		return "", err
-	}
-	if name == "" || port == "" {
-		return "", fmt.Errorf("host %q: want ADDR[:PORT]", host)
+	if err != nil || name == "" || port == "" {
+		return "", fmt.Errorf("host %q: want ADDR[:PORT], IPv6 in brackets", host)
 	}
 	return host, nil
 }

@@ -64,7 +64,7 @@ func (e *LoginError) Error() string {
 	if reason == "" {
 		reason = e.Code.String()
 	}
-	if e.Err != nil {
+	if e.Err != nil && !errors.Is(e.Err, ErrNoAnswer) {
 		reason += " (" + e.Err.Error() + ")"
 	}
 	return fmt.Sprintf("log in as %s: %s", e.User, reason)

@@ -77,8 +77,10 @@ func (f *frameReader) fill(need int) error {
 		if need > len(f.buf) {
 			f.grow()
 		}
-		copy(f.buf, f.buf[f.start:f.end])
-		f.start, f.end = 0, have
+		if f.start > 0 && f.start+need > len(f.buf) {
+			copy(f.buf, f.buf[f.start:f.end])
+			f.start, f.end = 0, have
+		}
 	}
 	for range 100 {
 		n, err := f.r.Read(f.buf[f.end:])

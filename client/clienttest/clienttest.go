@@ -280,7 +280,7 @@ func (s *Session) route(f wire.Frame) {
 		if cmd.Info.ID != f.Cmd {
 			continue
 		}
-		i := &Instance{Session: s, First: f, in: make(chan wire.Frame, 1024)}
+		i := &Instance{Session: s, First: f, in: make(chan wire.Frame, 64)}
 		i.In = i.in
 		s.instances[key] = i
 		s.wg.Go(func() {

@@ -269,6 +269,7 @@ func TestRun(t *testing.T) {
 		{"wrong option", "--jsom|HOST|echo", "", 64, "", "--json"},
 		{"no command", "HOST", "", 64, "", "COMMAND"},
 		{"bad host", "host:|echo", "", 64, "", "ADDR[:PORT]"},
+		{"nothing to send", "--data|-|HOST|echo|x", "", 64, "", "--data"},
 		{"bad pin", "--pin|12|HOST|echo", "", 64, "", "hex digits"},
 		{"bad duration", "--timeout|soon|HOST|echo", "", 64, "", "--timeout"},
 		{"bad type", "--type|NOPE|HOST|echo", "", 64, "", "no such type"},
@@ -487,6 +488,24 @@ func TestConnectInterruptedAtThePrompt(t *testing.T) {
 	interrupts <- os.Interrupt
 	if status, _, stderr := (process{stdin: r, interrupts: interrupts}).run(t, "connect", h.Addr); status != 0 && status != 2 {
 		t.Errorf("exit %d, %q", status, stderr)
+	}
+}
+
+// What arrives while a person types goes above the prompt, and cannot give the
+// terminal orders.
+func TestScreen(t *testing.T) {
+	var b strings.Builder
+	s := &screen{out: &b}
+	s.write("no line end")
+	s.prompt("> ")
+	s.line(asyncLine(wire.Frame{Type: wire.Text, Cmd: wire.CmdID(wire.AsyncCast), Payload: []byte("hi\x1b[2J\n")}))
+	s.prompted()
+	s.progress(50, false)
+	s.write("more\n")
+	bar := "[" + strings.Repeat("#", barWidth/2) + strings.Repeat(".", barWidth/2) + "]  50%"
+	want := "no line end\n> \r\x1b[K[CAST] hi\\x1b[2J\n> \r" + bar + "\nmore\n"
+	if diff := cmp.Diff(want, b.String()); diff != "" {
+		t.Errorf("screen (-want +got):\n%s", diff)
 	}
 }
 

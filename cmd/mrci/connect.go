@@ -207,6 +207,11 @@ func asyncLine(f wire.Frame) string {
 	case client.IsText(f.Type) && id != wire.AsyncP2P:
 		return "[" + id.String() + "] " + tui.Printable(string(f.Payload))
 	}
+	if v, err := client.Decode(f); err == nil && id == wire.AsyncSysMsg {
+		if me, ok := v.(*wire.Account); ok {
+			return tui.Printable(fmt.Sprintf("Your account: %s, rank %d, %s", me.Name, me.Rank, me.Email))
+		}
+	}
 	return "[" + id.String() + "] " + tui.Line(f)
 }
 
