@@ -52,6 +52,9 @@ func (s *Service) CountRefusal(name string) int {
 	return s.delays.count(Key{Name: Fold(name)}, s.now())
 }
 
+// ForgetRefusals makes the next refusal of a name come at once.
+func (s *Service) ForgetRefusals(name string) { s.delays.forget(Key{Name: Fold(name)}) }
+
 // The bounds of the tables in memory.
 const (
 	MaxDelayed   = maxDelayed

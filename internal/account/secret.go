@@ -9,8 +9,9 @@ import (
 // hidden stands wherever a secret would be printed.
 const hidden = "[hidden]"
 
-// Secret is a password. Every way of printing, logging or encoding it shows
-// [hidden]; string(s) is the only way to the text.
+// Secret is a password. Printing, logging or encoding it shows [hidden];
+// string(s) is the way to the text. Do not use it as the key of a map: JSON
+// takes keys of a string type as they are.
 type Secret string
 
 // String hides the text.

@@ -6,7 +6,6 @@ import (
 	"embed"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"net/url"
 	"os"
@@ -25,24 +24,15 @@ var migrations embed.FS
 
 const sqliteMigrations = "migrations/sqlite"
 
-// Every SQLite file begins with it.
-const sqliteHeader = "SQLite format 3\x00"
+// leastSize is the smallest page, and so the smallest database, of SQLite.
+const leastSize = 512
 
 // dsn returns the data source of the writing or of a reading connection.
-// Values that could hold a sign with a meaning are escaped.
 func dsn(cfg Config, writer bool) string {
-	// An absolute path, because a relative one would become the host of a URL.
-	path, err := filepath.Abs(cfg.Path)
-	if err != nil {
-		path = cfg.Path
-	}
-	path = filepath.ToSlash(path)
-	if !strings.HasPrefix(path, "/") {
-		path = "/" + path // C:/...
-	}
-	q := url.Values{}
-	q.Add("_pragma", "busy_timeout("+strconv.FormatInt(cfg.BusyTimeout.Milliseconds(), 10)+")")
-	q.Add("_pragma", "foreign_keys(1)")
+	q := url.Values{"_pragma": {
+		"busy_timeout(" + strconv.FormatInt(cfg.BusyTimeout.Milliseconds(), 10) + ")",
+		"foreign_keys(1)",
+	}}
 	if writer {
 		q.Add("_pragma", "journal_mode(WAL)")
 		q.Add("_pragma", "synchronous(FULL)")
@@ -50,12 +40,24 @@ func dsn(cfg Config, writer bool) string {
 	} else {
 		q.Add("_pragma", "query_only(1)")
 	}
+	// An absolute path, because a relative one would become the host of a URL.
+	path := cfg.Path
+	if abs, err := filepath.Abs(path); err == nil {
+		path = abs
+	}
+	path = filepath.ToSlash(path)
+	if !strings.HasPrefix(path, "/") {
+		path = "/" + path // C:/...
+	}
 	return (&url.URL{Scheme: "file", Path: path, RawQuery: q.Encode()}).String()
 }
 
 // prepareFile makes the directory and the file if they are missing, for this
-// account alone, and refuses what is not an SQLite database. SQLite gives its
-// companions -wal and -shm the mode of the file.
+// account alone. SQLite gives its companions -wal and -shm the mode of the
+// file.
+//
+// An existing file is not opened: on Unix, closing it would end the locks that
+// SQLite holds on it through another Store of this process.
 func prepareFile(path string) error {
 	if path == "" {
 		return errors.New("no path is given; set db_host_name")
@@ -63,24 +65,22 @@ func prepareFile(path string) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return fmt.Errorf("%v; make the directory or name another one", err)
 	}
-	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
+	switch info, err := os.Stat(path); {
+	case err == nil && !info.Mode().IsRegular():
 		return errors.New("it is not a regular file; name another one")
-	}
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
-	if errors.Is(err, fs.ErrPermission) {
-		return fmt.Errorf("%v; make the file and its directory readable and writable for this account", err)
-	}
-	if err != nil {
-		return fmt.Errorf("%v; make it a file that can be read and written", err)
-	}
-	defer f.Close()
-	header := make([]byte, len(sqliteHeader))
-	switch n, err := io.ReadFull(f, header); {
-	case n == 0 && errors.Is(err, io.EOF): // new
-	case err != nil && !errors.Is(err, io.ErrUnexpectedEOF):
-		return fmt.Errorf("%v; check the disk", err)
-	case string(header[:n]) != sqliteHeader:
+	case err == nil && info.Size() > 0 && info.Size() < leastSize:
+		// SQLite would take it for a new database.
 		return errors.New("the file is not an SQLite database; move it away or name another one")
+	case errors.Is(err, fs.ErrNotExist):
+		f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+		if err == nil {
+			err = f.Close()
+		}
+		if err != nil && !errors.Is(err, fs.ErrExist) { // made by another process meanwhile
+			return noAccess(err)
+		}
+	case err != nil:
+		return noAccess(err)
 	}
 	for _, name := range []string{path, path + "-wal", path + "-shm"} {
 		if info, err := os.Stat(name); err == nil && info.Mode().Perm()&0o077 != 0 {
@@ -92,51 +92,52 @@ func prepareFile(path string) error {
 	return nil
 }
 
+// noAccess says what to do; the caller names the path.
+func noAccess(err error) error {
+	if pathErr, ok := errors.AsType[*fs.PathError](err); ok {
+		err = pathErr.Err
+	}
+	return fmt.Errorf("%v; make the file and its directory readable and writable for this account", err)
+}
+
 // migrate brings the tables up to date. Another process may be doing the same
-// at the same time.
-func migrate(ctx context.Context, db *sql.DB) error {
+// at the same time: each migration is applied once, because its number is
+// unique and is stored in the transaction that applies it.
+func migrate(ctx context.Context, db *sql.DB, cfg Config) error {
 	newest, err := newestMigration()
 	if err != nil {
 		return err
 	}
-	// Each round but the last is one that another process was faster in, or
-	// that was turned away while that switched the file to WAL.
-	const rounds = 20
-	for round := 1; ; round++ {
+	version, err := patientVersion(ctx, db, cfg.BusyTimeout)
+	for err == nil && version < newest {
+		upErr := migrateUp(ctx, db)
+		before := version
+		if version, err = patientVersion(ctx, db, cfg.BusyTimeout); err == nil && version == before {
+			err = upErr // if not, another process was faster
+		}
+	}
+	if err == nil && version > newest {
+		err = fmt.Errorf("the database has the tables of a newer mrci (version %d, this one knows %d); run the newer mrci or restore a backup", version, newest)
+	}
+	return err
+}
+
+// patientVersion is schemaVersion, tried again while another process switches
+// a new file to WAL: for that SQLite refuses connections without waiting.
+func patientVersion(ctx context.Context, db *sql.DB, patience time.Duration) (int64, error) {
+	deadline := time.Now().Add(patience)
+	for {
 		version, err := schemaVersion(ctx, db)
-		switch {
-		case err == nil && version == newest:
-			return nil
-		case err == nil && version > newest:
-			return fmt.Errorf("the database has the tables of a newer mrci (version %d, this one knows %d); run the newer mrci or restore a backup", version, newest)
-		case err == nil:
-			err = migrateUp(ctx, db)
-		}
-		if err == nil {
-			continue // look again
-		}
-		var stranger *strangerError
-		if round == rounds || ctx.Err() != nil || errors.As(err, &stranger) || isNoDatabase(err) {
-			return err
+		var e *sqlite.Error
+		if !errors.As(err, &e) || e.Code()&0xff != sqlite3.SQLITE_BUSY || time.Now().After(deadline) {
+			return version, err
 		}
 		select {
 		case <-ctx.Done():
-		case <-time.After(time.Duration(round) * 5 * time.Millisecond):
+			return 0, err
+		case <-time.After(5 * time.Millisecond):
 		}
 	}
-}
-
-func isNoDatabase(err error) bool {
-	var e *sqlite.Error
-	if !errors.As(err, &e) {
-		return false
-	}
-	switch e.Code() & 0xff {
-	case sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN,
-		sqlite3.SQLITE_PERM, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR:
-		return true
-	}
-	return false
 }
 
 func migrateUp(ctx context.Context, db *sql.DB) error {

@@ -81,7 +81,7 @@ func open(ctx context.Context, cfg Config) (_ *Store, err error) {
 		return nil, err
 	}
 	s.w.SetMaxOpenConns(1)
-	if err := migrate(ctx, s.w); err != nil {
+	if err := migrate(ctx, s.w, cfg); err != nil {
 		return nil, err
 	}
 	if s.r, err = sql.Open("sqlite", dsn(cfg, false)); err != nil {

@@ -2,6 +2,9 @@
 -- A *_key column holds the text beside it after NFC and case folding.
 
 -- +goose Up
+-- Of two processes that apply one migration, the second fails and undoes it.
+CREATE UNIQUE INDEX goose_once ON goose_db_version (version_id);
+
 CREATE TABLE users (
     seq              INTEGER PRIMARY KEY AUTOINCREMENT, -- order of the listings
     user_id          BLOB    NOT NULL UNIQUE CHECK (length(user_id) = 32),
