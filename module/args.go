@@ -141,7 +141,7 @@ func (c *Command) checkArgs(args Args) error {
 	if c.OneOf {
 		given := 0
 		for _, a := range c.Args {
-			if args.String(a.Name) != "" {
+			if args.String(a.Name) != "" || a.Kind == Flag && args.Has(a.Name) {
 				given++
 			}
 		}
@@ -150,7 +150,8 @@ func (c *Command) checkArgs(args Args) error {
 		}
 	}
 	for _, a := range c.Args {
-		if a.Required && (!args.Has(a.Name) || args.String(a.Name) == "" && !a.MayBeEmpty) {
+		mayBeEmpty := a.MayBeEmpty || a.Kind == Flag
+		if a.Required && (!args.Has(a.Name) || args.String(a.Name) == "" && !mayBeEmpty) {
 			return Invalid("Missing -%s.", a.Name)
 		}
 	}

@@ -67,6 +67,9 @@ const maxText = 64 << 10
 func (c *Call) Text(ctx context.Context, text string) error {
 	for len(text) > maxText {
 		piece := wire.CutText(text, maxText)
+		if piece == "" { // not UTF-8: nothing but the inside of characters
+			piece = text[:maxText]
+		}
 		if err := c.runtime.Send(ctx, wire.Text, []byte(piece)); err != nil {
 			return err
 		}

@@ -83,6 +83,9 @@ func (c *Command) Validate() error {
 			return fmt.Errorf("command %s: argument %s stands twice", c.Name, a.Name)
 		}
 		seen[name] = true
+		if a.Kind == Int && a.Min > a.maximum() {
+			return fmt.Errorf("command %s: argument %s: no number is from %d to %d", c.Name, a.Name, a.Min, a.maximum())
+		}
 	}
 	return nil
 }
@@ -122,7 +125,7 @@ func (c *Command) writeInput(b *strings.Builder) {
 		b.WriteString("[session_id]")
 		return
 	}
-	if c.OneOf {
+	if c.OneOf && len(c.Args) > 0 {
 		for i, a := range c.Args {
 			if i > 0 {
 				b.WriteString(" or ")

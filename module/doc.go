@@ -5,7 +5,7 @@
 // the checks of arguments all come from the one description.
 //
 // A command's function gets a context and a Call. It answers through the Call
-// (Text, Send, Progress, Async), asks through it (Prompt, Secret, Confirm,
+// (Text, Send, Async), asks through it (Prompt, Secret, Confirm,
 // Receive), and returns: nil ends the call with NO_ERRORS, an error made by
 // Fail with its text and code, ErrAborted and an ended context with ABORTED,
 // any other error with EXECUTION_FAIL and a message id, the error itself going

@@ -310,7 +310,7 @@ var entries = []entry{
 	{
 		name: "argon2_kib",
 		value: bind(func(c *Config) *int { return &c.Argon2KiB },
-			whole[int](1024, 4<<20), fixed(19456)),
+			whole[int](1024, 1<<20), fixed(19456)),
 		doc: "Memory of one password hash in KiB.",
 		why: "about 30 ms on an ordinary core: hard on guessers, not on logins",
 	},

@@ -53,11 +53,11 @@ type sendQueue struct {
 
 	mu        sync.Mutex
 	pieces    []piece
-	bytes     int  // of pieces and of what the writer holds, overhead included
-	active    bool // somebody is the writer
-	full      bool // the bound was passed or the connection ended: nothing is written any more
-	sealed    bool // Finish was called: nothing is queued any more
-	congested bool // somebody waits for the queue to drain below lowWater
+	bytes     int           // of pieces and of what the writer holds, overhead included
+	active    bool          // somebody is the writer
+	full      bool          // the bound was passed or the connection ended: nothing is written any more
+	sealed    bool          // Finish was called: nothing is queued any more
+	congested bool          // somebody waits for the queue to drain below lowWater
 	whenIdle  chan struct{} // set when sealed; closed when all has been written
 	onDrain   func()
 	// The chunk that has room left, its piece, and how much of it is used. A
@@ -376,7 +376,9 @@ func (q *sendQueue) take() bool {
 	defer q.mu.Unlock()
 	if len(q.pieces) == 0 || q.full {
 		q.active = false
-		q.dropLocked()
+		if q.full {
+			q.dropLocked()
+		}
 		q.pieces = spare
 		if q.sealed {
 			// Once only: what is sealed and empty never has a writer again.

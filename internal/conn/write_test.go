@@ -1,0 +1,623 @@
+package conn_test
+
+import (
+	"bytes"
+	"crypto/tls"
+	"encoding/hex"
+	"errors"
+	"io"
+	"math/rand/v2"
+	"net"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"mrci.dev/mrci/internal/conn"
+	"mrci.dev/mrci/wire"
+)
+
+// numbered is a frame of sender's: its payload begins with a number and goes
+// on with bytes that follow from it.
+func numbered(sender, number, size int) []byte {
+	payload := append(strconv.AppendInt(nil, int64(number), 10), ':')
+	for len(payload) < size {
+		payload = append(payload, byte(number+len(payload)))
+	}
+	return wire.AppendFrame(nil, wire.Bytes, 256, wire.BranchID(sender), payload)
+}
+
+// moody reads pieces of any size, and now and then not at all.
+type moody struct {
+	io.Reader
+	random *rand.Rand
+}
+
+func (m *moody) Read(p []byte) (int, error) {
+	for range m.random.IntN(50) {
+		runtime.Gosched()
+	}
+	return m.Reader.Read(p[:1+m.random.IntN(len(p))])
+}
+
+// Every sender's frames arrive, whole and in order, whatever the others do.
+func TestOrder(t *testing.T) {
+	const senders, each = 8, 60
+	for _, m := range modes {
+		t.Run(m.String(), func(t *testing.T) {
+			cfg, _ := config(m)
+			c, client := connect(t, m, cfg)
+			var group sync.WaitGroup
+			for sender := range senders {
+				random := rand.New(rand.NewPCG(uint64(sender), uint64(m)))
+				group.Go(func() {
+					for number := range each {
+						frame := numbered(sender, number, 1+random.IntN(1<<random.IntN(21)))
+						queue := c.Append
+						if random.IntN(2) == 0 {
+							queue = c.AppendShared
+						}
+						if err := queue(frame); err != nil {
+							t.Errorf("queue: %v", err)
+							return
+						}
+						switch random.IntN(4) {
+						case 0:
+							c.Flush()
+						case 1:
+							c.Kick()
+						}
+						for c.Queued() > 16<<20 {
+							runtime.Gosched()
+						}
+					}
+					c.Flush()
+				})
+			}
+			r := wire.NewReader(&moody{client, rand.New(rand.NewPCG(9, 9))}, 0)
+			next := make([]int, senders)
+			for range senders * each {
+				f, err := r.Next()
+				if err != nil {
+					t.Fatalf("read: %v", err)
+				}
+				sender := int(f.Branch)
+				if sender >= senders {
+					t.Fatalf("a frame of branch %d", sender)
+				}
+				want := numbered(sender, next[sender], len(f.Payload))[wire.FrameHeaderSize:]
+				if !bytes.Equal(f.Payload, want) {
+					t.Fatalf("frame %d of sender %d is damaged or out of order", next[sender], sender)
+				}
+				next[sender]++
+			}
+			group.Wait()
+			eventually(t, "Queued() is 0", func() bool { return c.Queued() == 0 })
+		})
+	}
+}
+
+// A small frame between shared ones costs no more memory than it counts for.
+func TestChunksAreShared(t *testing.T) {
+	if raceEnabled {
+		t.Skip("memory means nothing here")
+	}
+	cfg, _ := config(pipe)
+	nc := &stopped{script: script{stream: header()}, stop: make(chan struct{})}
+	c, err := conn.Accept(t.Context(), nc, cfg)
+	if err != nil {
+		t.Fatalf("Accept: %v", err)
+	}
+	small, shared := frames(2), frames(100)
+	before := memory()
+	for c.Queued() < 4<<20 {
+		if err := errors.Join(c.Append(small), c.AppendShared(shared)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if held := memory() - before; held > 3*c.Queued() {
+		t.Errorf("%d bytes of memory count as %d", held, c.Queued())
+	}
+	c.End(conn.ErrClosed)
+}
+
+// stopped takes the header's answer and then nothing, until it is closed.
+type stopped struct {
+	script
+	writes atomic.Int32
+	once   sync.Once
+	stop   chan struct{}
+}
+
+func (s *stopped) Write(p []byte) (int, error) {
+	if s.writes.Add(1) == 1 {
+		return len(p), nil
+	}
+	<-s.stop
+	return 0, net.ErrClosed
+}
+
+func (s *stopped) Close() error {
+	s.once.Do(func() { close(s.stop) })
+	return nil
+}
+
+// A client that never reads costs the bound and no more, and nobody waits.
+func TestSlowConsumer(t *testing.T) {
+	for _, m := range modes {
+		t.Run(m.String(), func(t *testing.T) {
+			cfg, _ := config(m)
+			cfg.QueueBytes = 1 << 20
+			c, _ := connect(t, m, cfg)
+			c.OnDrain(func() {})
+			frame := frames(1000)
+			var err error
+			for range 100_000 { // the socket's buffers take some
+				if err = c.Append(frame); err != nil {
+					break
+				}
+				if c.Queued() > cfg.QueueBytes {
+					t.Fatalf("%d bytes are queued, the bound is %d", c.Queued(), cfg.QueueBytes)
+				}
+				c.Flush()
+				c.Congested()
+			}
+			checkError(t, err, conn.ErrSlowConsumer)
+			<-c.Ended()
+			checkError(t, c.Cause(), conn.ErrSlowConsumer)
+			checkError(t, c.Append(frame), conn.ErrClosed)
+			checkError(t, c.AppendShared(frame), conn.ErrClosed)
+			c.Flush()
+			c.Kick()
+			if c.Queued() != 0 || c.Congested() {
+				t.Errorf("Queued() = %d, Congested() = %v after the end", c.Queued(), c.Congested())
+			}
+			_, err = c.ReadBatch()
+			checkError(t, err, conn.ErrSlowConsumer)
+			c.Finish(time.Minute, time.Minute) // does not wait
+		})
+	}
+}
+
+// A client that takes a byte now and then stays; one that stops is ended.
+func TestWriteTimeout(t *testing.T) {
+	for _, secured := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			cfg, _ := config(pipe)
+			cfg.WriteTimeout = 10 * time.Second
+			cfg.TLSOnLoopback = secured
+			client, server := net.Pipe()
+			c, _ := connectOver(t, client, server, cfg, clientTLS())
+			if err := c.AppendShared(frames(100 << 10)); err != nil {
+				t.Fatal(err)
+			}
+			c.Flush()
+			one := make([]byte, 1)
+			for range 100 {
+				time.Sleep(cfg.WriteTimeout - time.Second)
+				if _, err := client.Read(one); err != nil {
+					t.Fatalf("read: %v", err)
+				}
+				if c.Cause() != nil {
+					t.Fatalf("a slow client was ended: %v", c.Cause())
+				}
+			}
+			last := time.Now()
+			<-c.Ended()
+			checkError(t, c.Cause(), conn.ErrSlowConsumer)
+			if took := time.Since(last); took < cfg.WriteTimeout || took > 2*cfg.WriteTimeout {
+				t.Errorf("a client that stopped was ended after %v, want %v to twice that", took, cfg.WriteTimeout)
+			}
+		})
+	}
+}
+
+// The same over a socket, where a writer goroutine takes over from Flush, and
+// what it leaves must not harm the next Flush.
+func TestWriteTimeoutOnSocket(t *testing.T) {
+	for _, m := range []mode{clear, secure} {
+		t.Run(m.String(), func(t *testing.T) {
+			t.Parallel() // it waits for real time to pass
+			cfg, _ := config(m)
+			cfg.WriteTimeout = 500 * time.Millisecond // a busy machine stands still for less
+			c, client := connect(t, m, cfg)
+			large := frames(wire.MaxPayload)
+			if err := c.AppendShared(large); err != nil {
+				t.Fatal(err)
+			}
+			c.Flush()
+			if _, err := io.ReadFull(client, make([]byte, len(large))); err != nil {
+				t.Fatalf("read: %v", err)
+			}
+			eventually(t, "Queued() is 0", func() bool { return c.Queued() == 0 })
+			// Longer than the deadline that the writer had.
+			timer := time.NewTimer(cfg.WriteTimeout + cfg.WriteTimeout/10)
+			<-timer.C
+			for range 10 {
+				if err := c.Append(frames(1)); err != nil {
+					t.Fatal(err)
+				}
+				c.Flush()
+				if _, err := io.ReadFull(client, make([]byte, 9)); err != nil {
+					t.Fatalf("read: %v, the cause is %v", err, c.Cause())
+				}
+			}
+			for range 4 { // now nobody reads: more than the buffers of both sockets
+				if err := c.AppendShared(large); err != nil {
+					t.Fatal(err)
+				}
+			}
+			c.Flush()
+			<-c.Ended()
+			checkError(t, c.Cause(), conn.ErrSlowConsumer)
+		})
+	}
+}
+
+// Who has seen Congested is told when the queue has drained, every time.
+func TestCongestionEnds(t *testing.T) {
+	const total = 96 << 20
+	for _, m := range modes {
+		t.Run(m.String(), func(t *testing.T) {
+			cfg, _ := config(m)
+			cfg.QueueBytes = conn.HighWater + 2<<20
+			c, client := connect(t, m, cfg)
+			drained := make(chan int, 1)
+			c.OnDrain(func() { drained <- c.Queued() })
+			random := rand.New(rand.NewPCG(3, uint64(m)))
+			var group sync.WaitGroup
+			group.Go(func() {
+				r := &moody{client, rand.New(rand.NewPCG(4, 4))}
+				if _, err := io.CopyBuffer(struct{ io.Writer }{io.Discard}, io.LimitReader(r, total), make([]byte, 256<<10)); err != nil {
+					t.Errorf("read: %v", err)
+				}
+			})
+			for sent := 0; sent < total; {
+				size := min(total-sent, 1+random.IntN(1<<random.IntN(20)))
+				if err := c.AppendShared(make([]byte, size)); err != nil {
+					t.Fatalf("queue: %v", err)
+				}
+				sent += size
+				if random.IntN(3) == 0 || sent == total {
+					c.Flush()
+				}
+				if c.Congested() {
+					c.Flush()
+					if queued := <-drained; queued > conn.LowWater {
+						t.Fatalf("called with %d bytes queued", queued)
+					}
+				}
+			}
+			group.Wait()
+			eventually(t, "Queued() is 0", func() bool { return c.Queued() == 0 })
+			select {
+			case <-drained:
+				t.Error("called without having been asked to")
+			default:
+			}
+		})
+	}
+}
+
+// recorder keeps the last bytes that were read through it.
+type recorder struct {
+	net.Conn
+	last []byte
+}
+
+func (r *recorder) Read(p []byte) (int, error) {
+	n, err := r.Conn.Read(p)
+	r.last = append(r.last, p[:n]...)
+	r.last = r.last[max(0, len(r.last)-64):]
+	return n, err
+}
+
+// Finish sends what is queued, flushed or not, and says that nothing follows.
+func TestFinish(t *testing.T) {
+	for _, m := range modes {
+		t.Run(m.String(), func(t *testing.T) {
+			cfg, _ := config(m)
+			var client, server net.Conn
+			if m == pipe {
+				client, server = net.Pipe()
+			} else {
+				client, server = sockets(t)
+			}
+			recorded := &recorder{Conn: client}
+			clientCfg := clientTLS()
+			clientCfg.MaxVersion = tls.VersionTLS12 // its alerts can be told from data
+			c, nc := connectOver(t, recorded, server, cfg, clientCfg)
+			want := append(frames(5, 3<<20, 7), frames(1)...)
+			if err := errors.Join(c.AppendShared(want[:len(want)-9]), c.Append(want[len(want)-9:])); err != nil {
+				t.Fatal(err)
+			}
+			var group sync.WaitGroup
+			group.Go(func() { c.Finish(time.Minute, time.Minute) })
+			defer group.Wait()
+			got := make([]byte, len(want))
+			if _, err := io.ReadFull(nc, got); err != nil || !bytes.Equal(got, want) {
+				t.Fatalf("read: %v, or other bytes than were queued", err)
+			}
+			if m != pipe { // which cannot be closed in one direction
+				if _, err := nc.Read(got); err != io.EOF {
+					t.Errorf("read: %v, want EOF", err)
+				}
+			}
+			const alert = 5 + 8 + 2 + 16 // record header, nonce, close_notify, tag
+			if n := len(recorded.last); m == secure && (n < alert || recorded.last[n-alert] != 21) {
+				t.Errorf("the last record is no close_notify: %s", hex.EncodeToString(recorded.last))
+			}
+			checkError(t, c.Append(frames(1)), conn.ErrClosed)
+			nc.Close()
+			<-c.Ended()
+			checkError(t, c.Cause(), conn.ErrClosed)
+			if c.Queued() != 0 {
+				t.Errorf("Queued() = %d", c.Queued())
+			}
+		})
+	}
+}
+
+// The bytes sent last arrive although the client has sent what nobody read.
+func TestFinishWithUnreadInput(t *testing.T) {
+	for _, m := range []mode{clear, secure} {
+		cfg, _ := config(m)
+		c, client := connect(t, m, cfg)
+		if _, err := client.Write(frames(60<<10, 60<<10)); err != nil {
+			t.Fatalf("write: %v", err)
+		}
+		want := frames(100 << 10)
+		if err := c.Append(want); err != nil {
+			t.Fatal(err)
+		}
+		done := make(chan struct{})
+		go func() { defer close(done); c.Finish(time.Minute, time.Minute) }()
+		got, err := io.ReadAll(client)
+		if err != nil || !bytes.Equal(got, want) {
+			t.Errorf("%v: got %d bytes of %d, %v", m, len(got), len(want), err)
+		}
+		client.Close()
+		<-done
+	}
+}
+
+func TestFinishIsBounded(t *testing.T) {
+	const flush, linger = 5 * time.Second, 2 * time.Second
+	tests := map[string]struct {
+		queue  int  // bytes
+		reads  bool // the client reads until the end
+		talks  bool // the client sends without end
+		atMost time.Duration
+	}{
+		"nothing queued, client stays":       {0, true, false, linger},
+		"client reads and stays":             {100 << 10, true, false, linger},
+		"client does not read":               {100 << 10, false, false, flush},
+		"nothing queued, client stays deaf":  {0, false, false, linger},
+		"client goes on talking":             {10, true, true, linger},
+		"client goes on talking, being deaf": {0, false, true, linger},
+	}
+	for name, test := range tests {
+		for _, secured := range []bool{false, true} {
+			t.Run(name, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					cfg, _ := config(pipe)
+					cfg.TLSOnLoopback = secured
+					client, server := net.Pipe()
+					c, _ := connectOver(t, client, server, cfg, clientTLS())
+					var group sync.WaitGroup
+					if test.reads {
+						group.Go(func() { _, _ = io.Copy(io.Discard, client) })
+					}
+					if test.talks {
+						group.Go(func() {
+							for err := error(nil); err == nil; _, err = client.Write([]byte{1}) {
+								time.Sleep(time.Millisecond)
+							}
+						})
+					}
+					if err := c.AppendShared(make([]byte, test.queue)); err != nil {
+						t.Fatal(err)
+					}
+					begin := time.Now()
+					c.Finish(flush, linger)
+					if took := time.Since(begin); took > test.atMost {
+						t.Errorf("TLS %v: it took %v, want %v at most", secured, took, test.atMost)
+					}
+					group.Wait()
+				})
+			})
+		}
+	}
+}
+
+func TestFinishDropsInputBounded(t *testing.T) {
+	cfg, _ := config(clear)
+	c, client := connect(t, clear, cfg)
+	var sent atomic.Int64
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		b := make([]byte, 64<<10)
+		for {
+			n, err := client.Write(b)
+			sent.Add(int64(n))
+			if err != nil {
+				return
+			}
+		}
+	}()
+	c.Finish(time.Minute, time.Minute) // ends by the bytes, not by the time
+	<-done
+	if sent.Load() < conn.LingerBytes {
+		t.Errorf("only %d bytes were taken", sent.Load())
+	}
+}
+
+// Others may queue until the last moment; what comes too late is refused.
+func TestFinishWhileOthersQueue(t *testing.T) {
+	for _, m := range modes {
+		for range 30 {
+			cfg, _ := config(m)
+			c, client := connect(t, m, cfg)
+			var group sync.WaitGroup
+			var queued atomic.Int64
+			first := make(chan struct{}, 8)
+			for sender := range 4 {
+				group.Go(func() {
+					defer func() { first <- struct{}{} }() // with 0 frames, too
+					for number := 0; ; number++ {
+						frame := numbered(sender, number, 100)
+						if err := c.AppendShared(frame); err != nil {
+							checkError(t, err, conn.ErrClosed)
+							return
+						}
+						queued.Add(int64(len(frame)))
+						c.Kick()
+						if number == 20 {
+							first <- struct{}{}
+						}
+					}
+				})
+			}
+			received := drain(client)
+			<-first
+			finished := make(chan struct{})
+			go func() { defer close(finished); c.Finish(time.Minute, time.Minute) }()
+			group.Wait()
+			if m == pipe { // no end of stream while the host lingers
+				eventually(t, "all is written", func() bool { return c.Queued() == 0 })
+				client.Close()
+			}
+			if got := <-received; int64(got) != queued.Load() {
+				t.Fatalf("%v: %d bytes arrived of %d", m, got, queued.Load())
+			}
+			client.Close()
+			<-finished
+		}
+	}
+}
+
+func TestEndFromMany(t *testing.T) {
+	for _, m := range modes {
+		cfg, _ := config(m)
+		c, client := connect(t, m, cfg)
+		received := drain(client)
+		causes := make([]error, 20)
+		var group sync.WaitGroup
+		for i := range causes {
+			causes[i] = errors.New("cause " + strconv.Itoa(i))
+			group.Go(func() {
+				for range 20 {
+					if c.AppendShared(frames(1000)) != nil {
+						break
+					}
+					c.Flush()
+				}
+				c.End(causes[i])
+				<-c.Ended()
+			})
+		}
+		group.Go(func() { _, _ = c.ReadBatch() })
+		group.Wait()
+		first := c.Cause()
+		if first == nil || !strings.HasPrefix(first.Error(), "cause ") {
+			t.Errorf("Cause() = %v", first)
+		}
+		c.End(errors.New("another"))
+		if c.Cause() != first {
+			t.Errorf("Cause() has become %v, was %v", c.Cause(), first)
+		}
+		if _, err := c.ReadBatch(); err != first && !errors.Is(err, net.ErrClosed) {
+			t.Errorf("ReadBatch: %v, want %v", err, first)
+		}
+		<-received
+	}
+}
+
+// A client that is gone ends the connection of who writes to it.
+func TestWriteToTheGone(t *testing.T) {
+	for _, m := range modes {
+		cfg, _ := config(m)
+		c, client := connect(t, m, cfg)
+		if tc, ok := client.(*tls.Conn); ok {
+			client = tc.NetConn()
+		}
+		client.Close()
+		var err error
+		eventually(t, "the connection ends", func() bool {
+			if err = c.Append(frames(1000)); err != nil {
+				return true
+			}
+			c.Flush()
+			return false
+		})
+		<-c.Ended()
+		if c.Cause() == nil || errors.Is(c.Cause(), conn.ErrSlowConsumer) {
+			t.Errorf("%v: Cause() = %v", m, c.Cause())
+		}
+	}
+}
+
+// counter counts the calls of Write. It is no syscall.Conn.
+type counter struct {
+	net.Conn
+	writes atomic.Int32
+}
+
+func (c *counter) Write(p []byte) (int, error) {
+	c.writes.Add(1)
+	return c.Conn.Write(p)
+}
+
+// The records of up to 64 KiB, and many small pieces, leave in one call.
+func TestOneCallPerWrite(t *testing.T) {
+	for _, secured := range []bool{false, true} {
+		cfg, _ := config(clear)
+		cfg.TLSOnLoopback = secured
+		raw, server := sockets(t)
+		count := &counter{Conn: server}
+		c, client := connectOver(t, raw, count, cfg, clientTLS())
+		for _, name := range []string{"one large piece", "many small pieces"} {
+			var want []byte
+			if name == "one large piece" {
+				want = frames(64<<10 - 8)
+				checkError(t, c.AppendShared(want), nil)
+			} else {
+				for i := range 500 {
+					frame := numbered(1, i, 100)
+					want = append(want, frame...)
+					if i%2 == 0 {
+						checkError(t, c.AppendShared(frame), nil)
+					} else {
+						checkError(t, c.Append(frame), nil)
+					}
+				}
+			}
+			before := count.writes.Load()
+			c.Flush()
+			got := make([]byte, len(want))
+			if _, err := io.ReadFull(client, got); err != nil || !bytes.Equal(got, want) {
+				t.Fatalf("%s: %v, or other bytes", name, err)
+			}
+			eventually(t, "Queued() is 0", func() bool { return c.Queued() == 0 })
+			if calls := count.writes.Load() - before; calls != 1 {
+				t.Errorf("TLS %v, %s: %d calls", secured, name, calls)
+			}
+		}
+	}
+}
+
+func TestEmptyAppend(t *testing.T) {
+	cfg, _ := config(pipe)
+	c, _ := connect(t, pipe, cfg)
+	checkError(t, c.Append(nil), nil)
+	checkError(t, c.AppendShared(nil), nil)
+	c.Flush()
+	if c.Queued() != 0 {
+		t.Errorf("Queued() = %d for nothing", c.Queued())
+	}
+}
