@@ -8,7 +8,7 @@ import (
 )
 
 type addAdminCmd struct {
-	Name string   `arg:"" help:"User name of the administrator."`
+	Name string   `arg:"" name:"NAME" help:"User name of the administrator."`
 	Set  []string `sep:"none" placeholder:"KEY=VALUE" help:"Set a key of conf.json for this run."`
 }
 

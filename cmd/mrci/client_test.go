@@ -439,12 +439,12 @@ func TestConnectFromAFile(t *testing.T) {
 		stderr string
 	}{
 		{"as typed", "echo  'a b'  -x\n\n  ECHO\n", 0, "TEXT:'a b'  -x\nTEXT:\n", "[IDLE 1 NO_ERRORS]\n[IDLE 1 NO_ERRORS]\n"},
-		{"prompts", "ask\nbob\npw\necho\n", 0, "bob pw\nTEXT:\n", "name? secret? [IDLE 1 NO_ERRORS]\n[IDLE 1 NO_ERRORS]\n"},
-		{"input ends at a prompt", "ask\nbob\n", 2, "", "name? secret? [IDLE 2 ABORTED]\n"},
+		{"prompts", "ask\nbob\npw\necho\n", 0, "bob pw\nTEXT:\n", "name? \nsecret? \n[IDLE 1 NO_ERRORS]\n[IDLE 1 NO_ERRORS]\n"},
+		{"input ends at a prompt", "ask\nbob\n", 2, "", "name? \nsecret? \n[IDLE 2 ABORTED]\n"},
 		{"status of the last call", "echo\ninvalid\n", 3, "TEXT:\n", "[IDLE 1 NO_ERRORS]\nreason\n[IDLE 3 INVALID_PARAMS]\n"},
 		{"a refusal before", "invalid\necho", 0, "TEXT:\n", "reason\n[IDLE 3 INVALID_PARAMS]\n[IDLE 1 NO_ERRORS]\n"},
 		{"no such command", "ehco\n", 65, "", "mrci: no command \"ehco\"; nearest: echo\n"},
-		{"a command that the login brings", "auth -user ann\nright\nsecret_command\n", 3, "welcome\n", "password: [IDLE 1 NO_ERRORS]\nno such command\n[IDLE 3 INVALID_PARAMS]\n"},
+		{"a command that the login brings", "auth -user ann\nright\nsecret_command\n", 3, "welcome\n", "password: \n[IDLE 1 NO_ERRORS]\nno such command\n[IDLE 3 INVALID_PARAMS]\n"},
 		{"system messages", "all_kinds\n", 7, "", "err\nsystem says\n[IDLE 7 CUSTOM]\n"},
 		{"help", "help echo\n", 0, "echo - does echo\n[-name (text) {-all}]/[text]\nMore about echo.\n", ""},
 		{"exit", "exit\necho\n", 0, "", ""},

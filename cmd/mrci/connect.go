@@ -7,6 +7,7 @@ import (
 	"io"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"text/tabwriter"
 
 	"mrci.dev/mrci/client"
@@ -37,11 +38,14 @@ func (cmd *connectCmd) Run(a *app) error {
 	}
 	defer a.watchInterrupts(func() {
 		input.Interrupted()
-		if !sh.stop.press() {
+		if !sh.stop.press() && !sh.forgetLine() {
 			cancel(errInterrupted)
 		}
 	})()
 	l, err := a.open(ctx, host, cmd.Session, input, sh.event)
+	if exit, ok := errors.AsType[exitError](err); ok && exit.code == exitLost && cmd.Host == "" {
+		return exitError{exitLost, fmt.Errorf("%w; is a host running? %s starts one", err, a.invocation("host"))}
+	}
 	if err != nil {
 		return err
 	}
@@ -69,6 +73,18 @@ type shell struct {
 	person bool // a person types and reads
 	screen *screen
 	stop   stopper
+
+	leaving atomic.Bool // Ctrl-C was the last thing typed at the prompt
+}
+
+// forgetLine is what Ctrl-C does while a person types a command: the terminal
+// has dropped the line, and the prompt stands there again. It reports false
+// when the person wants to leave, or there is no prompt.
+func (sh *shell) forgetLine() bool {
+	if !sh.person || sh.leaving.Swap(true) {
+		return false
+	}
+	return sh.screen.again("Ctrl-C again, or exit, leaves.")
 }
 
 func (sh *shell) loop(ctx context.Context) error {
@@ -77,6 +93,7 @@ func (sh *shell) loop(ctx context.Context) error {
 		sh.screen.prompt(sh.promptText())
 		text, err := sh.input.Line(ctx)
 		sh.screen.prompted()
+		sh.leaving.Store(false)
 		switch {
 		case err == io.EOF || errors.Is(err, errInterrupted):
 			if sh.person {
@@ -85,6 +102,9 @@ func (sh *shell) loop(ctx context.Context) error {
 			}
 			return last
 		case err != nil && ctx.Err() != nil:
+			if sh.person {
+				sh.screen.notice("") // leaves the line of the prompt
+			}
 			return clientError(ctx, err)
 		case err != nil:
 			return err
@@ -149,7 +169,11 @@ func (sh *shell) line(ctx context.Context, name, args string) (err error, leave 
 	sh.stop.watch(nil, nil)
 	if result.Code != 0 && (!sh.person || result.Code != wire.NoErrors) {
 		sh.screen.endLine()
-		fmt.Fprintf(sh.app.stderr, "[IDLE %d %s]\n", result.Code, result.Code)
+		if sh.person {
+			sh.screen.notice(fmt.Sprintf("* %s ended: %s", info.Name, result.Code))
+		} else {
+			fmt.Fprintf(sh.app.stderr, "[IDLE %d %s]\n", result.Code, result.Code)
+		}
 	}
 	if err != nil {
 		return clientError(ctx, err), false
@@ -209,7 +233,7 @@ func asyncLine(f wire.Frame) string {
 	}
 	if v, err := client.Decode(f); err == nil && id == wire.AsyncSysMsg {
 		if me, ok := v.(*wire.Account); ok {
-			return tui.Printable(fmt.Sprintf("Your account: %s, rank %d, %s", me.Name, me.Rank, me.Email))
+			return tui.Printable(fmt.Sprintf("* you are %s, rank %d", me.Name, uint32(me.Rank)))
 		}
 	}
 	return "[" + id.String() + "] " + tui.Line(f)
@@ -220,7 +244,11 @@ func (sh *shell) answer(ctx context.Context, q client.Question) (string, error) 
 	if sh.person {
 		return noMore(sh.link.ask(ctx, q))
 	}
-	return sh.link.answer(ctx, q, sh.input, &output{app: sh.app})
+	answer, err := sh.link.answer(ctx, q, sh.input, &output{app: sh.app})
+	if !strings.HasSuffix(q.Text, "\n") {
+		fmt.Fprintln(sh.app.stderr) // nobody's Return ends the line
+	}
+	return answer, err
 }
 
 // help lists the commands, or explains one.
@@ -335,6 +363,17 @@ func (s *screen) prompt(text string) {
 	defer s.mu.Unlock()
 	s.asking, s.promptOn = text, true
 	io.WriteString(s.out, text)
+}
+
+// again shows the prompt on a new line, below a hint. It reports false when
+// there is none.
+func (s *screen) again(hint string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.promptOn {
+		fmt.Fprintf(s.out, "\n%s\n%s", hint, s.asking)
+	}
+	return s.promptOn
 }
 
 func (s *screen) prompted() {

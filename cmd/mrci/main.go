@@ -11,10 +11,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/alecthomas/kong"
+
+	"mrci.dev/mrci/client"
 )
 
 // commandLine is every sub-command and every option that stands for all.
@@ -84,6 +88,8 @@ func (a *app) main(args []string) (status int) {
 	}
 	if name, ok := oldSpellings[strings.ToLower(args[0])]; ok {
 		args = append([]string{name}, args[1:]...)
+	} else if word := args[0]; len(word) > 2 && word[0] == '-' && word[1] != '-' {
+		return a.fail(unknownOption(word))
 	}
 	ctx, err := parser.Parse(args)
 	if err != nil {
@@ -99,16 +105,43 @@ func (a *app) main(args []string) (status int) {
 // parserExit is how the parser ends the program, after --help.
 type parserExit int
 
-// usageOf gives an error of the parser its exit status.
+// unknownOption is the error for a switch in the style of earlier releases
+// that does not exist.
+func unknownOption(word string) error {
+	near := client.Nearest(word, slices.Sorted(maps.Keys(oldSpellings)))
+	if len(near) == 0 {
+		return fmt.Errorf("unknown option %s; mrci --help lists what there is", word)
+	}
+	return fmt.Errorf("unknown option %s, did you mean %q?", word, near[0])
+}
+
+// usageOf says what was wrong with the command line, in the words of somebody
+// who typed it, and gives it its exit status.
 func usageOf(err error) error {
 	parse, ok := errors.AsType[*kong.ParseError](err)
 	if !ok || parse.Context == nil {
 		return err
 	}
+	text, help := err.Error(), "mrci"
+	isClient := false
 	for _, step := range parse.Context.Path {
-		if step.Command != nil && clientCommands[step.Command.Name] {
-			return exitError{exitUsage, err}
+		if step.Command != nil {
+			help += " " + step.Command.Name
+			isClient = isClient || clientCommands[step.Command.Name]
 		}
+	}
+	help += " --help"
+	if missing, ok := strings.CutPrefix(text, "expected \"<"); ok {
+		name, _, _ := strings.Cut(missing, ">")
+		text = fmt.Sprintf("%s is missing; %s tells more", name, help)
+	} else if option, _, ok := strings.Cut(text, ": expected "); ok && strings.Contains(text, "<EOL>") {
+		text = option + ": a value is missing"
+	} else if strings.HasPrefix(text, "unknown flag ") && !strings.Contains(text, "did you mean") {
+		text += "; " + help + " lists what there is"
+	}
+	err = errors.New(text)
+	if isClient {
+		return exitError{exitUsage, err}
 	}
 	return err
 }
