@@ -75,24 +75,20 @@ type Instance struct {
 
 	mu        sync.Mutex
 	changed   chan struct{} // closed and replaced when something below changes; nil: nobody waits
-	in        []Input
-	inBytes   int
-	taken     uint64 // how often the command took input or was seen waiting
+	in        []wire.Frame  // input of this call that the command has not taken
+	behind    []wire.Frame  // what came behind TERM_CMD or KILL_CMD: it is for the calls after this one
+	inBytes   int           // of in and behind
+	taken     uint64        // how often the command took input or was seen waiting
 	receiving bool
+	asked     bool // a prompt has been sent and no input taken since
 	sending   bool
 	paused    bool
-	term      bool // TERM_CMD is queued in in
+	over      bool // TERM_CMD or KILL_CMD has come: all that follows goes behind
+	term      bool // TERM_CMD stands at the end of in
 	out       []Output
 	outBytes  int
 	notified  bool
 	abandoned bool
-}
-
-// Input is a frame that waits for the command, or the TERM_CMD that stands
-// between two of them.
-type Input struct {
-	Frame wire.Frame
-	Term  bool
 }
 
 // frameOverhead is what a queued frame costs besides its payload, in bytes.
@@ -132,10 +128,23 @@ func (i *Instance) Deliver(f wire.Frame) (queued int) {
 		i.cfg.Consumed(size)
 		return 0
 	}
-	i.in = append(i.in, Input{Frame: f})
+	if i.over {
+		i.behind = append(i.behind, f)
+	} else {
+		i.in = append(i.in, f)
+	}
 	i.inBytes += size
 	i.wake()
 	return i.inBytes
+}
+
+// Behind reports whether frames wait that came behind TERM_CMD or KILL_CMD.
+// What follows them, control frames too, is meant for the calls after this one
+// and is delivered like they were.
+func (i *Instance) Behind() bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return len(i.behind) > 0
 }
 
 // Cost is how many bytes Deliver will count for a frame.
@@ -146,47 +155,70 @@ func Cost(f wire.Frame) int { return len(f.Payload) + frameOverhead }
 func (i *Instance) Term() {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	if len(i.in) == 0 || i.paused {
-		i.cancel(module.ErrTerminated)
+	if i.over { // a second one changes nothing
 		return
 	}
-	if !i.term { // a second one changes nothing
+	i.over = true
+	if len(i.in) == 0 || i.paused {
+		i.terminate()
+	} else {
 		i.term = true
-		i.in = append(i.in, Input{Term: true})
 	}
 	i.wake()
 }
 
-// Kill ends the command's context at once and drops the input that waits.
+// terminate is what TERM_CMD does when the command has come to it, or is
+// overtaken by it: what stood before it was input of this call, and goes. mu is
+// held.
+func (i *Instance) terminate() {
+	i.term = false
+	i.dropInput()
+	i.cancel(module.ErrTerminated)
+}
+
+// Kill ends the command's context at once and drops the input that waits for
+// this call.
 func (i *Instance) Kill() {
 	i.cancel(module.ErrKilled)
 	i.mu.Lock()
 	defer i.mu.Unlock()
+	i.over, i.term = true, false
 	i.dropInput()
 	i.wake()
 }
 
-// Leftover returns the input that the call has not taken, when it has ended:
-// by their order the frames are the next calls.
-func (i *Instance) Leftover() []Input {
+// Leftover returns what waits when the call has ended, control frames among
+// it: in this order the frames are the next calls.
+func (i *Instance) Leftover() []wire.Frame {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	left := i.in
-	i.dropInput()
+	if i.term {
+		left = append(left, wire.Frame{Type: wire.TermCmd, Cmd: i.cfg.Command.ID, Branch: i.cfg.Branch})
+	}
+	left = append(left, i.behind...)
+	i.cfg.Consumed(i.inBytes)
+	i.in, i.behind, i.inBytes, i.term = nil, nil, 0, false
 	return left
 }
 
-// dropInput forgets what waits. mu is held.
+// dropInput forgets what waits for this call. mu is held.
 func (i *Instance) dropInput() {
-	i.cfg.Consumed(i.inBytes)
-	i.in, i.inBytes, i.term = nil, 0, false
+	bytes := 0
+	for _, f := range i.in {
+		bytes += Cost(f)
+	}
+	i.in = nil
+	i.inBytes -= bytes
+	i.cfg.Consumed(bytes)
 }
 
-// Yield pauses the command at its next checkpoint, unless it waits for input.
+// Yield pauses the command at its next checkpoint, unless it waits for input:
+// its prompt may have reached the client before it waits.
 func (i *Instance) Yield() {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	if !i.receiving {
+	if atPrompt := (i.receiving || i.asked) && len(i.in) == 0; !atPrompt {
 		i.paused = true
 	}
 }
@@ -200,7 +232,8 @@ func (i *Instance) Resume() {
 }
 
 // Abandon gives the call up: the client has been told that it is over. Its
-// context ends, what it waits for fails, and later output is dropped.
+// context ends, what it waits for fails, and later output is dropped. What came
+// behind TERM_CMD or KILL_CMD is left for Leftover.
 func (i *Instance) Abandon(cause error) {
 	i.cancel(cause)
 	i.mu.Lock()
@@ -259,6 +292,9 @@ func (i *Instance) waiter() <-chan struct{} {
 func (i *Instance) put(o Output) {
 	if i.abandoned {
 		return
+	}
+	if o.Type == wire.PromptText || o.Type == wire.PrivText {
+		i.asked = true
 	}
 	i.out = append(i.out, o)
 	i.outBytes += len(o.Payload) + frameOverhead

@@ -78,6 +78,11 @@ func (r *runtime) Receive(ctx context.Context) (wire.TypeID, []byte, error) {
 		if len(i.in) > 0 {
 			return i.popLocked()
 		}
+		if i.term {
+			i.terminate()
+			continue
+		}
+		i.paused = false // at a prompt YIELD_CMD does nothing (commands 1.5)
 		i.receiving = true
 		changed := i.waiter()
 		i.mu.Unlock()
@@ -101,22 +106,17 @@ func (r *runtime) Receive(ctx context.Context) (wire.TypeID, []byte, error) {
 	}
 }
 
-// popLocked takes the first input. A TERM_CMD that stands there ends the
-// context.
+// popLocked takes the first input.
 func (i *Instance) popLocked() (wire.TypeID, []byte, error) {
 	first := i.in[0]
-	i.in[0] = Input{}
+	i.in[0] = wire.Frame{}
 	i.in = i.in[1:]
 	i.taken++
-	if first.Term {
-		i.term = false
-		i.cancel(module.ErrTerminated)
-		return 0, nil, module.ErrTerminated
-	}
-	size := Cost(first.Frame)
+	i.asked = false
+	size := Cost(first)
 	i.inBytes -= size
 	i.cfg.Consumed(size)
-	return first.Frame.Type, first.Frame.Payload, nil
+	return first.Type, first.Payload, nil
 }
 
 // Checkpoint implements module.Runtime.
@@ -126,7 +126,7 @@ func (r *runtime) Checkpoint(ctx context.Context) error {
 	defer i.mu.Unlock()
 	for {
 		if i.term {
-			i.cancel(module.ErrTerminated)
+			i.terminate()
 		}
 		if ctx.Err() != nil {
 			return context.Cause(ctx)

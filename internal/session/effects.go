@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"mrci.dev/mrci/internal/account"
 	"mrci.dev/mrci/internal/instance"
@@ -27,6 +28,7 @@ func (s *Session) effect(c *call, a *instance.Async) {
 		if a.ID == wire.AsyncLogout {
 			s.logout()
 			c.relist = true
+			s.settle(c)
 			a.Done(nil)
 			return
 		}
@@ -50,9 +52,25 @@ func (s *Session) loadUser(c *call, a *instance.Async, id wire.UserID) {
 			if err == nil {
 				s.login(user)
 				c.relist = true
+				s.settle(c)
 			}
 			a.Done(err)
 			s.passOn(c)
+		})
+	})
+}
+
+// settle lets frames wait until the call has ended, which it is about to do.
+func (s *Session) settle(c *call) {
+	s.settling = c
+	if c.settled != nil {
+		c.settled.Stop()
+	}
+	c.settled = time.AfterFunc(s.cfg.Limits.SettleTimeout, func() {
+		s.post(func() {
+			if s.settling == c {
+				s.settling = nil
+			}
 		})
 	})
 }
@@ -65,6 +83,7 @@ func (s *Session) login(user account.User) {
 	}
 	s.log.Info("login", "user", user.Name)
 	s.conn.SetFrameLimit(wire.MaxPayload)
+	s.budget.Store(int64(s.cfg.Limits.InputBytes))
 	s.rights = s.cfg.Registry.Offer(user.Rank)
 	s.renewView()
 	s.frame(wire.MyInfo, wire.CmdID(wire.AsyncSysMsg), 0, wire.Append(nil, s.myInfo()))
@@ -78,6 +97,7 @@ func (s *Session) logout() {
 	s.log.Info("logout", "user", s.user.Name)
 	s.user = nil
 	s.conn.SetFrameLimit(s.cfg.Limits.AnonymousFrame)
+	s.budget.Store(int64(s.cfg.Limits.AnonymousInput))
 	s.rights = s.cfg.Registry.Offer(wire.NoRank)
 	s.renewView()
 }
@@ -123,6 +143,10 @@ func (r *inlineRuntime) Session() *module.Session { return r.view.Load() }
 
 // Send implements module.Runtime.
 func (r *inlineRuntime) Send(_ context.Context, t wire.TypeID, payload []byte) error {
+	if len(payload) >= largePayload {
+		// It may be the call's own input, which does not outlive the batch.
+		payload = append([]byte(nil), payload...)
+	}
 	(*Session)(r).frame(t, r.inline.key.cmd, r.inline.key.branch, payload)
 	return nil
 }

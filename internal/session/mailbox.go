@@ -2,6 +2,7 @@ package session
 
 import (
 	"sync"
+	"time"
 
 	"mrci.dev/mrci/internal/conn"
 	"mrci.dev/mrci/internal/instance"
@@ -112,17 +113,35 @@ func (s *Session) deliver(b conn.Batch) bool {
 	case <-s.ctx.Done():
 		b.Release()
 		return false
+	case <-s.conn.Ended(): // no drain wakes the owner any more
+		b.Release()
+		return false
 	}
 	s.place(&slot{batch: b, left: b.Bytes()})
 	return s.ctx.Err() == nil
 }
 
-// afterBatch runs f as the owner when all batches have been handled.
-func (s *Session) afterBatch(f func()) {
-	select {
-	case <-s.mailbox.free:
-		s.place(&slot{then: f})
-	case <-s.ctx.Done():
+// afterBatch has the owner run f when all batches have been handled, and waits
+// for that; not longer than the session lives, nor than patience.
+func (s *Session) afterBatch(f func(), patience time.Duration) {
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	done := make(chan struct{})
+	free := s.mailbox.free
+	for {
+		select {
+		case <-free:
+			free = nil
+			s.place(&slot{then: func() { f(); close(done) }})
+		case <-done:
+			return
+		case <-timer.C:
+			return
+		case <-s.ctx.Done():
+			return
+		case <-s.conn.Ended():
+			return
+		}
 	}
 }
 
@@ -131,6 +150,7 @@ func (s *Session) place(b *slot) {
 	m := &s.mailbox
 	m.mu.Lock()
 	m.slot = b
+	m.woken = true // an owner that has looked at the slot already looks again
 	mine := !m.attended
 	m.attended = true
 	m.mu.Unlock()
@@ -219,17 +239,23 @@ func (s *Session) handle(b *slot) bool {
 // heldBack reports whether frames and output have to wait: whoever ends the
 // reason wakes the owner.
 func (s *Session) heldBack() bool {
-	if s.job != nil || s.closing || s.conn.Congested() {
+	if s.overBudget() {
+		s.watchBudget()
 		return true
 	}
-	return s.used.Load() > int64(s.cfg.Limits.InputBytes)
+	return s.job != nil || s.settling != nil || s.closing || s.conn.Congested()
 }
+
+// overBudget reports whether commands have not taken so much of what was read
+// for them that nothing more may be read.
+func (s *Session) overBudget() bool { return s.used.Load() > s.budget.Load() }
 
 // consumed counts what commands have taken, and wakes the owner when it may
 // have been waiting for that.
 func (s *Session) consumed(bytes int) {
-	limit := int64(s.cfg.Limits.InputBytes)
+	s.taken.Add(int64(bytes))
 	after := s.used.Add(-int64(bytes))
+	limit := s.budget.Load() // behind used: the owner looks at both in the other order
 	if after <= limit && after+int64(bytes) > limit {
 		s.wake()
 	}

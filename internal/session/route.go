@@ -25,6 +25,8 @@ type call struct {
 	force *time.Timer // after KILL_CMD: the forced end
 	stuck *time.Timer // watches a call that does not take its input
 	taken uint64      // its progress when stuck was set
+	// settled ends the wait of other frames for this call.
+	settled *time.Timer
 }
 
 func (c *call) stopTimers() {
@@ -33,6 +35,9 @@ func (c *call) stopTimers() {
 	}
 	if c.stuck != nil {
 		c.stuck.Stop()
+	}
+	if c.settled != nil {
+		c.settled.Stop()
 	}
 }
 
@@ -43,7 +48,7 @@ func (s *Session) route(f wire.Frame, owned bool) {
 	running := s.calls[key]
 	if f.Type.IsControl() {
 		if running != nil {
-			s.control(running, f.Type)
+			s.control(running, f)
 		}
 		return
 	}
@@ -127,15 +132,57 @@ func (s *Session) checkStuck(c *call) {
 		c.taken = taken
 		c.stuck.Reset(s.cfg.Limits.StuckAfter)
 	default:
-		s.log.Warn("call cut off", "cmd", c.listed.Name, "branch", int(c.key.branch), "reason", "takes no input")
-		s.frame(wire.Err, c.key.cmd, c.key.branch, fmt.Appendf(nil, "%s takes no input any more and was ended.\n", c.listed.Name))
-		s.giveUp(c, wire.ExecutionFail, errors.New("takes no input"))
+		s.cutOff(c)
 	}
 }
 
+// watchBudget makes sure that a budget which is spent does not stay so: while
+// it is, neither TERM_CMD nor KILL_CMD nor the client's leaving is read.
+func (s *Session) watchBudget() {
+	if s.starving != nil {
+		return
+	}
+	before := s.taken.Load()
+	s.starving = time.AfterFunc(s.cfg.Limits.StuckAfter, func() { s.post(func() { s.checkBudget(before) }) })
+}
+
+// checkBudget ends the call that holds most of a budget of which nothing was
+// taken since it was spent. heldBack watches on if that was not enough.
+func (s *Session) checkBudget(before int64) {
+	s.starving = nil
+	if !s.overBudget() || s.taken.Load() != before {
+		return
+	}
+	var worst *call
+	most := 0
+	for _, c := range s.calls {
+		_, queued, _ := c.inst.Progress()
+		if held := queued + c.cost; held > most {
+			worst, most = c, held
+		}
+	}
+	if worst != nil {
+		s.cutOff(worst)
+	}
+}
+
+// cutOff ends a call that takes no input.
+func (s *Session) cutOff(c *call) {
+	s.log.Warn("call cut off", "cmd", c.listed.Name, "branch", int(c.key.branch), "reason", "takes no input")
+	s.frame(wire.Err, c.key.cmd, c.key.branch, fmt.Appendf(nil, "%s takes no input any more and was ended.\n", c.listed.Name))
+	s.giveUp(c, wire.ExecutionFail, errors.New("takes no input"))
+}
+
 // control acts on a running call (commands 1.5).
-func (s *Session) control(c *call, t wire.TypeID) {
-	switch t {
+func (s *Session) control(c *call, f wire.Frame) {
+	if c.inst.Behind() {
+		// It is meant for a call that has not begun. KILL_CMD overtakes.
+		s.input(c, wire.Frame{Type: f.Type, Cmd: f.Cmd, Branch: f.Branch}, true)
+		if f.Type != wire.KillCmd {
+			return
+		}
+	}
+	switch f.Type {
 	case wire.TermCmd:
 		c.inst.Term()
 	case wire.KillCmd:
@@ -199,16 +246,19 @@ func (s *Session) passOn(c *call) {
 func (s *Session) finish(c *call, end instance.End) {
 	c.stopTimers()
 	delete(s.calls, c.key)
-	s.used.Add(-int64(c.cost)) // the owner is awake already
+	s.consumed(c.cost)
+	if s.settling == c {
+		s.settling = nil
+	}
 	s.idle(c.key.cmd, c.key.branch, end.Code, end.Data)
 	if c.relist {
 		s.offer()
 	}
-	for _, in := range c.inst.Leftover() {
-		if in.Term {
-			in.Frame = wire.Frame{Type: wire.TermCmd, Cmd: c.key.cmd, Branch: c.key.branch}
+	for _, f := range c.inst.Leftover() {
+		if s.ctx.Err() != nil { // nothing is started any more
+			return
 		}
-		s.route(in.Frame, true)
+		s.route(f, true)
 	}
 }
 

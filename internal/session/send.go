@@ -23,7 +23,11 @@ func (s *Session) frame(t wire.TypeID, cmd wire.CmdID, branch wire.BranchID, pay
 	if len(payload) > wire.MaxPayload {
 		payload = payload[:wire.MaxPayload] // no built-in command sends so much; a module cannot
 	}
-	s.room(wire.FrameHeaderSize)
+	whole := wire.FrameHeaderSize
+	if len(payload) < largePayload {
+		whole += len(payload) // header and payload go into the queue together
+	}
+	s.room(whole)
 	s.out.b = wire.FrameHeader{Type: t, Cmd: cmd, Branch: branch, Len: len(payload)}.Append(s.out.b)
 	s.bytes(payload)
 }

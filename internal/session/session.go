@@ -28,12 +28,16 @@ type Limits struct {
 	Instances      int           // calls at once (state 4, max_instances)
 	AnonymousCalls int           // the same before login
 	AnonymousFrame int           // payload bytes of a frame before login (state 4)
+	AnonymousInput int           // InputBytes before login (DESIGN 2, promise 2)
 	InputBytes     int           // read for commands and not taken by them
 	InstanceBytes  int           // the same for one call, before it is watched
 	StuckAfter     time.Duration // a watched call that takes nothing ends (DESIGN D4)
 	KillGrace      time.Duration // from KILL_CMD to the forced end (protocol 8)
 	PromptTimeout  time.Duration // 0: prompts wait for ever (state 4)
 	FlushTimeout   time.Duration // for what is queued when the session ends
+	// SettleTimeout is how long frames wait at most for the end of a call that
+	// has changed the login (commands 1.3).
+	SettleTimeout time.Duration
 }
 
 // DefaultLimits are the limits of the specification.
@@ -42,11 +46,13 @@ func DefaultLimits() Limits {
 		Instances:      256,
 		AnonymousCalls: 4,
 		AnonymousFrame: 16 << 10,
+		AnonymousInput: 8 << 10,  // with one frame more, and two batches: 60 KiB
 		InputBytes:     32 << 20, // two of the largest frames
 		InstanceBytes:  1 << 20,
 		StuckAfter:     10 * time.Second,
 		KillGrace:      3 * time.Second,
 		FlushTimeout:   2 * time.Second,
+		SettleTimeout:  time.Second, // auth needs microseconds; a module might prompt
 	}
 }
 
@@ -90,8 +96,9 @@ type Session struct {
 
 	mailbox mailbox
 
-	// used counts the bytes that commands have not taken, over all calls.
-	used atomic.Int64
+	// used counts the bytes that commands have not taken, over all calls,
+	// budget is how many that may be, and taken how many they ever took.
+	used, budget, taken atomic.Int64
 	// view is what commands may know of the session. The owner replaces it.
 	view atomic.Pointer[module.Session]
 	// group counts the goroutines of owner and commands.
@@ -107,6 +114,10 @@ type Session struct {
 	out     *scratch        // frames that are on their way to the send queue
 	queued  bool            // something was queued since the last flush
 	waiting []*instance.Instance
+	// settling has changed the login and is about to end: frames wait, so that
+	// the client has its new list before anything else (commands 1.3).
+	settling *call
+	starving *time.Timer // watches a budget that is spent
 	// closing: the last frames have been queued, nothing more is read.
 	closing bool
 }
@@ -120,6 +131,7 @@ func New(c *conn.Conn, cfg Config) *Session {
 		calls: make(map[callKey]*call),
 	}
 	s.mailbox.init()
+	s.budget.Store(int64(cfg.Limits.AnonymousInput))
 	s.granted = c.Header().Wanted & wire.ExtSchema
 	c.OnDrain(s.wake)
 	return s
@@ -137,12 +149,18 @@ func (s *Session) View() *module.Session { return s.view.Load() }
 func (s *Session) Run(ctx context.Context) error {
 	s.ctx, s.end = context.WithCancelCause(ctx)
 	defer s.end(nil)
-	stop := context.AfterFunc(s.ctx, func() { s.conn.StopReading() })
+	stopped := make(chan struct{})
+	stop := context.AfterFunc(s.ctx, func() {
+		defer close(stopped)
+		s.conn.StopReading()
+	})
 	s.log.Info("session started", "app", s.conn.Header().AppName, "tls", s.conn.Encrypted())
 	s.start()
 	s.own(true)
 	reason := s.read()
-	stop()
+	if !stop() {
+		<-stopped // it must not disturb what close reads
+	}
 	s.close(reason)
 	s.log.Info("session ended", "reason", reason.Error())
 	return reason
@@ -177,6 +195,9 @@ func (s *Session) read() error {
 			return s.readEnded(err)
 		}
 		if !s.deliver(batch) {
+			if cause := s.conn.Cause(); cause != nil {
+				return cause
+			}
 			return context.Cause(s.ctx)
 		}
 	}
@@ -192,6 +213,8 @@ func (s *Session) readEnded(err error) error {
 		s.refuseFrame(tooLarge)
 		return fmt.Errorf("%w: %v", ErrFrameTooLarge, err)
 	case errors.Is(err, io.EOF):
+		// What the client sent before it left counts.
+		s.afterBatch(func() {}, s.cfg.Limits.FlushTimeout)
 		return ErrClientLeft
 	}
 	return err
@@ -199,19 +222,14 @@ func (s *Session) readEnded(err error) error {
 
 // refuseFrame answers a frame that is not read, after the frames before it.
 func (s *Session) refuseFrame(e *conn.FrameTooLargeError) {
-	done := make(chan struct{})
 	s.afterBatch(func() {
-		defer close(done)
 		s.refuse(e.Header.Cmd, e.Header.Branch, wire.InvalidParams,
 			fmt.Sprintf("A frame may carry %d bytes before login, not %d.", e.Limit, e.Header.Len))
-	})
-	select {
-	case <-done:
-	case <-s.ctx.Done():
-	}
+	}, s.cfg.Limits.StuckAfter)
 }
 
-// close ends everything that the session has started and the connection.
+// close ends everything that the session has started and the connection. The
+// client is told before a command is waited for that ignores its context.
 func (s *Session) close(reason error) {
 	s.end(reason)
 	s.mailbox.close()
@@ -222,12 +240,15 @@ func (s *Session) close(reason error) {
 	if s.job != nil {
 		s.job.Done(reason)
 	}
-	s.group.Wait()
+	if s.starving != nil {
+		s.starving.Stop()
+	}
 	s.flush()
 	if orderly(reason) {
 		s.conn.Finish(s.cfg.Limits.FlushTimeout, time.Second)
 	}
 	s.conn.End(reason)
+	s.group.Wait()
 }
 
 // orderly reports whether the client is still there to get what is queued.

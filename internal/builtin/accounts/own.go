@@ -41,7 +41,6 @@ func describe(s *module.Session) string {
 	line("client app", printable(s.App))
 	u := s.User
 	if u == nil {
-		line("user name", "(not logged in)")
 		return b.String()
 	}
 	line("user name", u.Name)

@@ -1,0 +1,300 @@
+package session_test
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"mrci.dev/mrci/internal/account"
+	"mrci.dev/mrci/internal/conn"
+	"mrci.dev/mrci/internal/host/hosttest"
+	"mrci.dev/mrci/internal/registry"
+	"mrci.dev/mrci/internal/session"
+	"mrci.dev/mrci/module"
+	"mrci.dev/mrci/wire"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// server is a host that has only sessions: with the limits of the test, and
+// users that exist because the test says so.
+type server struct {
+	t        *testing.T
+	addr     string
+	limits   session.Limits
+	conn     conn.Config
+	users    *users
+	registry *registry.Registry
+	// free ends the commands that ignore everything else.
+	free    func()
+	ended   chan error // why sessions ended, one each
+	started chan *session.Session
+}
+
+// users makes up an account for every id; its rank is the id's first byte.
+type users struct {
+	mu sync.Mutex
+	// hold, when it is set, is received from before an answer.
+	hold chan struct{}
+}
+
+var errNoUser = errors.New("no such user")
+
+func (u *users) User(ctx context.Context, id wire.UserID) (account.User, error) {
+	u.mu.Lock()
+	hold := u.hold
+	u.mu.Unlock()
+	if hold != nil {
+		select {
+		case <-hold:
+		case <-ctx.Done():
+			return account.User{}, context.Cause(ctx)
+		}
+	}
+	if id.IsZero() {
+		return account.User{}, errNoUser
+	}
+	return account.User{ID: id, Name: "someone", Email: "someone@example.org", Rank: wire.Rank(id[0])}, nil
+}
+
+type memory struct{}
+
+func (memory) Reserve(int) bool { return true }
+func (memory) Release(int)      {}
+
+// serve starts a server with the test's commands and those that the test adds,
+// and stops it at the end of the test.
+func serve(t *testing.T, change func(*server), more ...*module.Command) *server {
+	t.Helper()
+	s := &server{
+		t: t, limits: session.DefaultLimits(), users: new(users),
+		ended: make(chan error, 16), started: make(chan *session.Session, 16),
+		conn: conn.Config{
+			HeaderTimeout: 10 * time.Second, TLSTimeout: 10 * time.Second, WriteTimeout: 10 * time.Second,
+			QueueBytes: 64 << 20, FrameLimit: 16 << 10, Budget: memory{},
+		},
+	}
+	s.limits.AnonymousCalls = s.limits.Instances
+	s.limits.AnonymousInput = s.limits.InputBytes
+	s.limits.AnonymousFrame = wire.MaxPayload
+	s.conn.FrameLimit = wire.MaxPayload
+	if change != nil {
+		change(s)
+	}
+	release := make(chan struct{})
+	s.free = sync.OnceFunc(func() { close(release) })
+	var builtins []registry.Builtin
+	for _, c := range append(commands(release), more...) {
+		builtins = append(builtins, registry.Builtin{Command: c})
+	}
+	var err error
+	if s.registry, err = registry.New(builtins, "test", registry.Flags{}, nil); err != nil {
+		t.Fatal(err)
+	}
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.addr = ln.Addr().String()
+	ctx, cancel := context.WithCancel(context.Background())
+	var group sync.WaitGroup
+	group.Go(func() {
+		for {
+			nc, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			group.Go(func() { s.run(ctx, nc) })
+		}
+	})
+	t.Cleanup(func() {
+		s.free()
+		ln.Close()
+		cancel()
+		group.Wait()
+	})
+	return s
+}
+
+func (s *server) run(ctx context.Context, nc net.Conn) {
+	c, err := conn.Accept(ctx, nc, s.conn)
+	if err != nil {
+		return
+	}
+	one := session.New(c, session.Config{
+		Registry: s.registry, Users: s.users, Limits: s.limits,
+		Log: slog.New(slog.DiscardHandler), Greeting: "hello",
+	})
+	s.started <- one
+	s.ended <- one.Run(ctx)
+}
+
+// connect returns a client that is ready.
+func (s *server) connect() *hosttest.Client {
+	s.t.Helper()
+	c := hosttest.Dial(s.t, s.addr, wire.ClientHeader{AppName: "test"})
+	c.Ready()
+	return c
+}
+
+// endReason waits until a session has ended with everything it started.
+func (s *server) endReason() error {
+	s.t.Helper()
+	select {
+	case err := <-s.ended:
+		return err
+	case <-time.After(20 * time.Second):
+		s.t.Fatal("the session does not end")
+		return nil
+	}
+}
+
+// commands are what most tests need. Those that ignore control frames return
+// when release is closed.
+func commands(release <-chan struct{}) []*module.Command {
+	const both = module.Public | module.Exempt
+	line := func(ctx context.Context, c *module.Call, text string) error { return c.Text(ctx, text) }
+	return []*module.Command{
+		// fence is answered by the owner itself: what was sent before it has
+		// been handled when it is answered.
+		{Name: "fence", Class: both, Input: module.AnyInput, Inline: true, Run: func(ctx context.Context, c *module.Call) error {
+			return c.Send(ctx, c.Type, c.Input)
+		}},
+		{Name: "echo", Class: both, Input: module.AnyInput, Run: func(ctx context.Context, c *module.Call) error {
+			return c.Send(ctx, c.Type, c.Input)
+		}},
+		{Name: "prompt", Class: both, Run: func(ctx context.Context, c *module.Call) error {
+			answer, err := c.Prompt(ctx, "?")
+			if err != nil {
+				return err
+			}
+			return line(context.WithoutCancel(ctx), c, answer)
+		}},
+		{Name: "secret", Class: both, Run: func(ctx context.Context, c *module.Call) error {
+			answer, err := c.Secret(ctx, "?")
+			if err != nil {
+				return err
+			}
+			return line(context.WithoutCancel(ctx), c, answer)
+		}},
+		{Name: "confirm", Class: both, Run: func(ctx context.Context, c *module.Call) error {
+			yes, err := c.Confirm(ctx, "y/n")
+			if err != nil {
+				return err
+			}
+			if !yes {
+				return module.ErrAborted
+			}
+			return line(ctx, c, "yes")
+		}},
+		// upload waits for input without a prompt: until a GEN_FILE "end".
+		{Name: "upload", Class: both, Run: func(ctx context.Context, c *module.Call) error {
+			if err := line(ctx, c, "begin"); err != nil {
+				return err
+			}
+			for {
+				t, p, err := c.Receive(ctx)
+				if err != nil {
+					return err
+				}
+				if t == wire.GenFile && string(p) == "end" {
+					return nil
+				}
+				// What has arrived is written, whatever comes next.
+				if err := line(context.WithoutCancel(ctx), c, string(p)); err != nil {
+					return err
+				}
+			}
+		}},
+		// loop works in steps, and can be paused and stopped between them.
+		{Name: "loop", Class: both, Run: func(ctx context.Context, c *module.Call) error {
+			ticker := time.NewTicker(200 * time.Microsecond)
+			defer ticker.Stop()
+			for {
+				if err := c.Checkpoint(ctx); err != nil {
+					return err
+				}
+				if err := c.Send(ctx, wire.Prog, []byte{1}); err != nil {
+					return err
+				}
+				<-ticker.C
+			}
+		}},
+		// obey takes no input and ends with its context.
+		{Name: "obey", Class: both, Run: func(ctx context.Context, c *module.Call) error {
+			if err := line(ctx, c, "begin"); err != nil {
+				return err
+			}
+			<-ctx.Done()
+			return context.Cause(ctx)
+		}},
+		{Name: "ignore", Class: both, Input: module.AnyInput, Run: func(ctx context.Context, c *module.Call) error {
+			if err := line(ctx, c, "begin"); err != nil {
+				return err
+			}
+			<-release
+			return nil
+		}},
+		{Name: "flood", Class: both, Run: func(ctx context.Context, c *module.Call) error {
+			for {
+				if err := c.Send(ctx, wire.Bytes, make([]byte, 32<<10)); err != nil {
+					return err
+				}
+			}
+		}},
+		{Name: "crash", Class: both, Run: func(context.Context, *module.Call) error { panic("on purpose") }},
+		{Name: "crash_inline", Class: both, Inline: true, Run: func(context.Context, *module.Call) error { panic("on purpose") }},
+		{Name: "fail", Class: both, Run: func(context.Context, *module.Call) error { return errors.New("a secret of the host") }},
+		{Name: "custom", Class: both, Run: func(context.Context, *module.Call) error {
+			return &module.Failure{Code: wire.Custom, Data: []byte("data")}
+		}},
+		{Name: "login", Class: both, Args: []module.Arg{{Name: "rank", Kind: module.Int, Max: 255, Required: true}},
+			Run: func(ctx context.Context, c *module.Call) error {
+				var id wire.UserID
+				id[0] = byte(c.Args.Uint("rank"))
+				if err := c.Async(ctx, wire.AsyncUserLogin, &wire.UserRef{User: id}); err != nil {
+					return err
+				}
+				return line(context.WithoutCancel(ctx), c, "in")
+			}},
+		{Name: "logout", Class: module.Exempt, Inline: true, Run: func(ctx context.Context, c *module.Call) error {
+			return c.Async(ctx, wire.AsyncLogout, nil)
+		}},
+		{Name: "logout_slow", Class: module.Exempt, Run: func(ctx context.Context, c *module.Call) error {
+			return c.Async(ctx, wire.AsyncLogout, nil)
+		}},
+		{Name: "public_only", Class: module.Public, Run: func(ctx context.Context, c *module.Call) error {
+			_, err := c.Prompt(ctx, "?")
+			return err
+		}},
+		{Name: "ranked", Class: module.Ranked, Run: func(ctx context.Context, c *module.Call) error {
+			_, err := c.Prompt(ctx, "?")
+			return err
+		}},
+		{Name: "unserved", Class: both, Run: func(ctx context.Context, c *module.Call) error {
+			return c.Async(ctx, wire.AsyncCast, nil)
+		}},
+		{Name: "unserved_inline", Class: both, Inline: true, Run: func(ctx context.Context, c *module.Call) error {
+			if _, _, err := c.Receive(ctx); err == nil {
+				return nil
+			}
+			if err := c.Checkpoint(ctx); err != nil {
+				return err
+			}
+			return c.Async(ctx, wire.AsyncCast, nil)
+		}},
+		{Name: "login_prompt", Class: both, Run: func(ctx context.Context, c *module.Call) error {
+			if err := c.Async(ctx, wire.AsyncUserLogin, &wire.UserRef{User: wire.UserID{5}}); err != nil {
+				return err
+			}
+			_, err := c.Prompt(ctx, "?")
+			return err
+		}},
+	}
+}
