@@ -54,7 +54,7 @@ type RuleError struct {
 // Error returns the text for the person who typed the value.
 func (e *RuleError) Error() string { return e.Text }
 
-// Errors that callers branch on. The first three are also *RuleError.
+// Errors that callers branch on. Those of the first group are also *RuleError.
 var (
 	// ErrNameTaken: another account has the user name, or one that differs only in case.
 	ErrNameTaken error = &RuleError{Field: "user_name", Text: "the user name is taken; choose another one"}
@@ -62,9 +62,19 @@ var (
 	ErrEmailTaken error = &RuleError{Field: "email_address", Text: "the e-mail address is in use by another account; use another one"}
 	// ErrNotFound: no account has this id, name or address.
 	ErrNotFound error = &RuleError{Field: "user_name", Text: "there is no such user"}
+	// ErrCallerGone: the account on whose behalf something was to be changed
+	// does not exist any more.
+	ErrCallerGone error = &RuleError{Field: "user_id", Text: "your own account has been removed"}
+	// ErrEmailChanged: the account has another e-mail address by now.
+	ErrEmailChanged error = &RuleError{Field: "email_address", Text: "the e-mail address was changed meanwhile; verify the new one"}
+	// ErrOwnsChannel: the account cannot be removed.
+	ErrOwnsChannel error = &RuleError{Field: "user_id", Text: "the user owns a channel; remove the channel or give it to another member first"}
 
 	// ErrRefused is the one answer to a login that fails, whatever the reason.
 	ErrRefused = errors.New("the user or the password is wrong, or the account is locked")
+	// ErrRecoveryRefused is the one answer to a recovery that fails, whatever
+	// the reason.
+	ErrRecoveryRefused = errors.New("the user or the recovery password is wrong, or the recovery password is not valid any more")
 	// ErrBusy: more passwords wait to be hashed than the queue holds.
 	ErrBusy = errors.New("too many logins at once; try again in a moment")
 	// ErrNotFirst: a first account was wanted, but there are accounts.

@@ -1,9 +1,12 @@
 // Package account holds the rules for users: which names, addresses and
 // passwords are accepted, how passwords are hashed, when an account is locked,
-// and what happens when somebody tries to log in.
+// what happens when somebody tries to log in, how accounts are changed and
+// removed, by their owners and by others, and how one is recovered whose
+// password is lost.
 //
 // It decides nothing about ranks of commands or about who may change whom
-// (package access), limits nothing per network address (package limit), and
+// (package access): a caller of SetRank and its like passes that decision as
+// an Allow, which is asked inside the transaction of the change. It limits nothing per network address (package limit), and
 // keeps nothing itself: accounts live behind the Store interface, which
 // package store implements over SQL. What a person did wrong comes back as a
 // *RuleError, whose text can be shown as it is; what callers branch on is a
@@ -11,7 +14,7 @@
 //
 // A refused login never tells why: an unknown user, a wrong password and a
 // locked account cost the same hash, the same transactions and the same delay,
-// and give the same ErrRefused. Counters and locks are judged and changed in
+// and give the same ErrRefused; recoveries likewise. Counters and locks are judged and changed in
 // one transaction after the hash, so attempts that run side by side cannot
 // have more tries than the limit allows.
 //

@@ -3,6 +3,8 @@ package account
 import (
 	"context"
 	"time"
+
+	"mrci.dev/mrci/wire"
 )
 
 // ParseHash checks the text of a hash and returns it as it would be written.
@@ -53,7 +55,10 @@ func (s *Service) CountRefusal(name string) int {
 }
 
 // ForgetRefusals makes the next refusal of a name come at once.
-func (s *Service) ForgetRefusals(name string) { s.delays.forget(Key{Name: Fold(name)}) }
+func (s *Service) ForgetRefusals(name string) {
+	s.delays.forget(Key{Name: Fold(name)})
+	s.recoveryDelays.forget(Key{Name: Fold(name)})
+}
 
 // The bounds of the tables in memory.
 const (
@@ -65,3 +70,14 @@ const (
 func (t Tally) Failed(now time.Time, local bool, limit int) (Tally, bool) {
 	return t.failed(now, local, limit)
 }
+
+// SetLocked is Lock without a caller.
+func (s *Service) SetLocked(ctx context.Context, id wire.UserID, locked bool) (User, error) {
+	return s.change(ctx, id, func(r *Record) error {
+		r.lock(locked)
+		return nil
+	})
+}
+
+// RecoveryTries is the wrong try that voids a recovery password.
+const RecoveryTries = recoveryTries

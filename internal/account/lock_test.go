@@ -235,6 +235,27 @@ func TestFailuresText(t *testing.T) {
 	}
 }
 
+func FuzzFailures(f *testing.F) {
+	for _, seed := range []string{"", "1700000000:1:0", "5:2:1 60:3:3", " 5:1:1  6:1:0\n", "5:1:2", "-5:1:0", "+5:01:0", "x"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		var got, again account.Failures
+		if got.UnmarshalText([]byte(text)) != nil {
+			return
+		}
+		// Lenient about blanks, signs and leading zeros; what it writes, it
+		// reads as the same.
+		written, err := got.MarshalText()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := again.UnmarshalText(written); err != nil || !cmp.Equal(got, again) {
+			t.Errorf("%q was written as %q, which is %v, %v", text, written, again, err)
+		}
+	})
+}
+
 // lockModel says what the rules of state 3.2 mean, in the plainest way: it
 // keeps every failure.
 type lockModel struct {

@@ -8,13 +8,14 @@ import (
 )
 
 // Record is an account as it is stored: the user, the hash of the password as
-// text (state 3.1), and the counters of failed logins (state 3.2). A store
-// takes the end of a lock from Tally and copies it to User when it returns a
-// record.
+// text (state 3.1), the counters of failed logins (state 3.2) and the recovery
+// password. A store takes the end of a lock from Tally and copies it to User
+// when it returns a record.
 type Record struct {
 	User
-	Hash  string
-	Tally Tally
+	Hash     string
+	Tally    Tally
+	Recovery Recovery
 }
 
 // Key names one account. Exactly one field is set; Name and Email hold the
@@ -60,6 +61,17 @@ type Page struct {
 	More  bool   // whether there is a next page
 }
 
+// Outcome is what a change of one account by the holder of another has done.
+type Outcome struct {
+	Record  Record // as stored; of an account that was removed: as it was
+	Vacated bool   // the account had a rank that no account has now
+}
+
+// Ties are what else a store keeps that can forbid to remove an account.
+type Ties struct {
+	OwnedChannels int // channels in which the account has level 1
+}
+
 // Store keeps accounts. Every method is one transaction, durable when it
 // returns nil, and isolated from all others, those of another process
 // included. Rows that are not there are ErrNotFound. Functions that are passed
@@ -86,6 +98,21 @@ type Store interface {
 	// nobody has it writes to a row that belongs to no account before it
 	// returns ErrNotFound, so that the cost tells nothing.
 	Attempt(ctx context.Context, key Key, judge func(Record) (Tally, bool)) error
+
+	// AttemptRecovery is Attempt for a recovery password: judge returns what is
+	// left of it. A recovery password that stays as it was costs a write too
+	// if judge returns true.
+	AttemptRecovery(ctx context.Context, key Key, judge func(Record) (Recovery, bool)) error
+
+	// ChangeBy is Change on behalf of caller: change also gets the caller's
+	// account as it is stored, which may be the same one. It returns
+	// ErrCallerGone if that does not exist, which comes before ErrNotFound.
+	ChangeBy(ctx context.Context, caller wire.UserID, target Key, change func(caller User, target *Record) error) (Outcome, error)
+
+	// RemoveBy removes an account with everything that belongs to it, unless
+	// judge returns an error, which is returned as it is. Caller and target are
+	// read as by ChangeBy.
+	RemoveBy(ctx context.Context, caller wire.UserID, target Key, judge func(caller, target User, ties Ties) error) (Outcome, error)
 
 	// Accounts reads a page of accounts in the order of their creation.
 	Accounts(ctx context.Context, q Query) (Page, error)

@@ -37,15 +37,18 @@ type Policy struct {
 	PasswordRule  PasswordRule
 }
 
-// Attempt is what happened in one try to log in to an account that exists; it
-// is the material of a row of auth_log (state 1.9).
+// Attempt is what happened in one try to log in to an account that exists, or
+// to recover it; it is the material of a row of auth_log (state 1.9). A right
+// recovery password is reported when the account has been recovered with it.
 type Attempt struct {
 	Time     time.Time
 	From     netip.Addr
 	User     wire.UserID
+	Recovery bool // with a recovery password; false: a login
 	Accepted bool
-	Counted  bool // a failure that counts towards the lock; not while locked
+	Counted  bool // a failure that counts; not while locked, or without a valid recovery password
 	Locked   bool // this failure locked the account
+	Voided   bool // this failure voided the recovery password
 }
 
 // Config is what a Service needs. Store and Hasher are required.
@@ -70,7 +73,8 @@ type Service struct {
 	log       *slog.Logger
 	onAttempt func(context.Context, Attempt)
 
-	delays delays
+	delays         delays // of logins
+	recoveryDelays delays // of recoveries
 }
 
 // New returns a Service.
@@ -281,26 +285,16 @@ var errChanged = errors.New("the account changed meanwhile")
 // changed between hashing and storing.
 const retries = 3
 
-// SetPassword replaces the password of an account and clears the demand for a
-// new one. It returns a *RuleError if the password breaks state 2.5 or is the
-// current one.
+// SetPassword replaces the password of an account, clears the demand for a new
+// one, and voids a recovery password. It returns a *RuleError if the password
+// breaks state 2.5 or is the current one.
 func (s *Service) SetPassword(ctx context.Context, id wire.UserID, pw Secret) error {
 	for range retries {
 		old, err := s.store.Account(ctx, Key{ID: id})
 		if err != nil {
 			return doing("read an account", err)
 		}
-		if err := s.CheckPassword(NewAccount{Name: old.Name, Email: old.Email, Display: old.Display}, pw); err != nil {
-			return err
-		}
-		same, _, err := s.hasher.verify(ctx, old.Hash, pw)
-		if err != nil && !errors.Is(err, errBadRecord) {
-			return err
-		}
-		if same {
-			return &RuleError{Field: "password", Text: "the password is the current one; use another one"}
-		}
-		hash, err := s.hasher.hash(ctx, pw)
+		hash, err := s.newHash(ctx, old, pw)
 		if err != nil {
 			return err
 		}
@@ -308,8 +302,7 @@ func (s *Service) SetPassword(ctx context.Context, id wire.UserID, pw Secret) er
 			if r.Hash != old.Hash {
 				return errChanged
 			}
-			r.Hash = hash
-			r.NewPasswordReq = false
+			r.setHash(hash)
 			return nil
 		})
 		if errors.Is(err, errChanged) {
@@ -324,9 +317,32 @@ func (s *Service) SetPassword(ctx context.Context, id wire.UserID, pw Secret) er
 	return fmt.Errorf("store a password: %w", errChanged)
 }
 
+// newHash applies state 2.5 to a new password for an account, "not the current
+// one" included, and returns the hash to store.
+func (s *Service) newHash(ctx context.Context, old Record, pw Secret) (string, error) {
+	if err := s.CheckPassword(NewAccount{Name: old.Name, Email: old.Email, Display: old.Display}, pw); err != nil {
+		return "", err
+	}
+	same, _, err := s.hasher.verify(ctx, old.Hash, pw)
+	if err != nil && !errors.Is(err, errBadRecord) {
+		return "", err
+	}
+	if same {
+		return "", &RuleError{Field: "password", Text: "the password is the current one; use another one"}
+	}
+	return s.hasher.hash(ctx, pw)
+}
+
+// setHash stores a password that the owner of the account has chosen.
+func (r *Record) setHash(hash string) {
+	r.Hash = hash
+	r.NewPasswordReq = false
+	r.Recovery = Recovery{}
+}
+
 // ResetPassword gives an account a generated password, which must be changed
-// at the next login, and ends a lock by failures (state 6, 3.2). A lock made
-// by lock_acct stays.
+// at the next login, ends a lock by failures (state 6, 3.2) and voids a
+// recovery password. A lock made by lock_acct stays.
 func (s *Service) ResetPassword(ctx context.Context, name string) (User, Secret, error) {
 	u, err := s.UserByName(ctx, name)
 	if err != nil {
@@ -338,7 +354,7 @@ func (s *Service) ResetPassword(ctx context.Context, name string) (User, Secret,
 		return User{}, "", err
 	}
 	u, err = s.change(ctx, u.ID, func(r *Record) error {
-		r.Hash = hash
+		r.setHash(hash)
 		r.NewPasswordReq = true
 		r.Tally = Tally{}
 		return nil
@@ -359,18 +375,6 @@ func (s *Service) Elevate(ctx context.Context, name string) (User, error) {
 	return s.change(ctx, u.ID, func(r *Record) error {
 		r.Rank = adminRank
 		r.Tally = Tally{}
-		return nil
-	})
-}
-
-// SetLocked sets the lock that only this call ends. Ending it also ends a lock
-// by failures and clears the count (commands 3, lock_acct).
-func (s *Service) SetLocked(ctx context.Context, id wire.UserID, locked bool) (User, error) {
-	return s.change(ctx, id, func(r *Record) error {
-		r.Locked = locked
-		if !locked {
-			r.Tally = Tally{}
-		}
 		return nil
 	})
 }

@@ -231,6 +231,16 @@ func TestSetPassword(t *testing.T) {
 		t.Errorf("got %v, want ErrNotFound", err)
 	}
 
+	// It never stands still.
+	n := 0
+	restless := account.New(account.Config{Store: alwaysBeforeChange{f.store, func() {
+		n++
+		f.change(t, u.ID, func(r *account.Record) { r.Hash = fmt.Sprint(n) })
+	}}, Hasher: f.hasher})
+	if err := restless.SetPassword(ctx, u.ID, goodPassword); err == nil || n > 5 {
+		t.Errorf("got %v after %d rounds", err, n)
+	}
+
 	// A hash that cannot be read can be replaced.
 	if _, err := f.store.Change(ctx, u.ID, func(r *account.Record) error { r.Hash = "?"; return nil }); err != nil {
 		t.Fatal(err)
@@ -374,6 +384,14 @@ func (s errStore) Accounts(context.Context, account.Query) (account.Page, error)
 
 func (s errStore) Change(context.Context, wire.UserID, func(*account.Record) error) (account.Record, error) {
 	return account.Record{}, s.err
+}
+
+func (s errStore) ChangeBy(context.Context, wire.UserID, account.Key, func(account.User, *account.Record) error) (account.Outcome, error) {
+	return account.Outcome{}, s.err
+}
+
+func (s errStore) RemoveBy(context.Context, wire.UserID, account.Key, func(caller, target account.User, ties account.Ties) error) (account.Outcome, error) {
+	return account.Outcome{}, s.err
 }
 
 func TestStoreErrors(t *testing.T) {

@@ -1,6 +1,54 @@
 package store
 
-import "testing"
+import (
+	"context"
+	"database/sql"
+	"io/fs"
+	"testing"
+
+	"github.com/pressly/goose/v3"
+)
+
+// MakeAt makes a database as the given migration left it, and runs statement.
+func MakeAt(t *testing.T, path string, version int64, statement string, args ...any) {
+	t.Helper()
+	db, err := sql.Open("sqlite", dsn(Config{Path: path}, true))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	folder, err := fs.Sub(migrations, sqliteMigrations)
+	if err != nil {
+		t.Fatal(err)
+	}
+	provider, err := goose.NewProvider(goose.DialectSQLite3, db, folder, goose.WithDisableGlobalRegistry(true))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := provider.UpTo(context.Background(), version); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := db.Exec(statement, args...); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Number returns the number that a query of the writing connection gives.
+func (s *Store) Number(t *testing.T, query string, args ...any) int {
+	t.Helper()
+	var n int
+	if err := s.w.QueryRow(query, args...).Scan(&n); err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// Queries of the hot paths, for Plan.
+const (
+	SelectByName  = selectByName
+	SomeoneOfRank = someoneOfRank
+	UserColumns   = userColumns
+)
 
 // Pragma returns a setting of the writing connection.
 func (s *Store) Pragma(t *testing.T, name string) string {

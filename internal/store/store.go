@@ -45,7 +45,9 @@ type statements struct {
 	byID, byName, byEmail    *sql.Stmt // on r
 	wByID, wByName, wByEmail *sql.Stmt // the same on w
 
-	insert, update, tally, nobody *sql.Stmt
+	insert, update, remove, recovery *sql.Stmt
+	tally, touch, nobody             *sql.Stmt
+	ofRank                           *sql.Stmt // a read on w
 }
 
 var _ account.Store = (*Store)(nil)
@@ -109,7 +111,9 @@ func (s *Store) prepare(ctx context.Context) error {
 		{s.r, &s.stmt.byID, selectByID}, {s.r, &s.stmt.byName, selectByName}, {s.r, &s.stmt.byEmail, selectByEmail},
 		{s.w, &s.stmt.wByID, selectByID}, {s.w, &s.stmt.wByName, selectByName}, {s.w, &s.stmt.wByEmail, selectByEmail},
 		{s.w, &s.stmt.insert, insertUser}, {s.w, &s.stmt.update, updateUser},
-		{s.w, &s.stmt.tally, updateTally}, {s.w, &s.stmt.nobody, updateNobody},
+		{s.w, &s.stmt.remove, deleteUser}, {s.w, &s.stmt.recovery, putRecovery},
+		{s.w, &s.stmt.tally, updateTally}, {s.w, &s.stmt.touch, touchUser}, {s.w, &s.stmt.nobody, updateNobody},
+		{s.w, &s.stmt.ofRank, someoneOfRank},
 	} {
 		var err error
 		if *p.stmt, err = p.db.PrepareContext(ctx, p.text); err != nil {

@@ -24,9 +24,11 @@ const userColumns = `user_id, user_name, email_address, display_name, host_rank,
 const recordColumns = userColumns + `, hash, failures, lock_local, lock_streak`
 
 const (
-	selectByID    = `SELECT ` + recordColumns + ` FROM users WHERE user_id = $1`
-	selectByName  = `SELECT ` + recordColumns + ` FROM users WHERE name_key = $1`
-	selectByEmail = `SELECT ` + recordColumns + ` FROM users WHERE email_key = $1`
+	selectRecord = `SELECT ` + recordColumns + `, coalesce(recovery_hash, ''), coalesce(recovery_time, 0),
+		coalesce(recovery_failures, 0) FROM users LEFT JOIN pw_recovery USING (user_id) WHERE `
+	selectByID    = selectRecord + `user_id = $1`
+	selectByName  = selectRecord + `name_key = $1`
+	selectByEmail = selectRecord + `email_key = $1`
 
 	insertUser = `INSERT INTO users (` + recordColumns + `, name_key, email_key)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)`
@@ -96,7 +98,10 @@ func (s *Store) Create(ctx context.Context, r account.Record, first bool) error 
 			flag(r.NewPasswordReq), flag(r.NewNameReq), flag(r.Locked), flag(r.EmailVerified), seconds(r.Tally.LockedUntil),
 			r.Hash, string(failures), flag(r.Tally.LockLocal), r.Tally.LockStreak,
 			account.Fold(r.Name), account.Fold(r.Email))
-		return err
+		if err != nil || r.Recovery == (account.Recovery{}) {
+			return err
+		}
+		return s.putRecovery(ctx, tx, r.ID, r.Recovery)
 	})
 }
 
@@ -133,27 +138,35 @@ func (s *Store) Change(ctx context.Context, id wire.UserID, change func(*account
 		if err := change(&r); err != nil {
 			return passError{err}
 		}
-		r.ID, r.Registered, r.LockedUntil = old.ID, old.Registered, r.Tally.LockedUntil
-		if r.Name != old.Name || r.Email != old.Email {
-			if err := s.checkFree(ctx, tx, r, r.ID); err != nil {
-				return err
-			}
-		}
-		failures, err := r.Tally.Failures.MarshalText()
-		if err != nil {
-			return err
-		}
-		_, err = tx.StmtContext(ctx, s.stmt.update).ExecContext(ctx,
-			r.ID[:], r.Name, r.Email, r.Display, int64(r.Rank),
-			flag(r.NewPasswordReq), flag(r.NewNameReq), flag(r.Locked), flag(r.EmailVerified), seconds(r.Tally.LockedUntil),
-			r.Hash, string(failures), flag(r.Tally.LockLocal), r.Tally.LockStreak,
-			account.Fold(r.Name), account.Fold(r.Email))
-		return err
+		return s.replace(ctx, tx, old, &r)
 	})
 	if err != nil {
 		return account.Record{}, err
 	}
 	return r, nil
+}
+
+// replace stores r in place of old, and sets in r what cannot be altered.
+func (s *Store) replace(ctx context.Context, tx *sql.Tx, old account.Record, r *account.Record) error {
+	r.ID, r.Registered, r.LockedUntil = old.ID, old.Registered, r.Tally.LockedUntil
+	if r.Name != old.Name || r.Email != old.Email {
+		if err := s.checkFree(ctx, tx, *r, r.ID); err != nil {
+			return err
+		}
+	}
+	failures, err := r.Tally.Failures.MarshalText()
+	if err != nil {
+		return err
+	}
+	_, err = tx.StmtContext(ctx, s.stmt.update).ExecContext(ctx,
+		r.ID[:], r.Name, r.Email, r.Display, int64(r.Rank),
+		flag(r.NewPasswordReq), flag(r.NewNameReq), flag(r.Locked), flag(r.EmailVerified), seconds(r.Tally.LockedUntil),
+		r.Hash, string(failures), flag(r.Tally.LockLocal), r.Tally.LockStreak,
+		account.Fold(r.Name), account.Fold(r.Email))
+	if err != nil || r.Recovery == old.Recovery {
+		return err
+	}
+	return s.putRecovery(ctx, tx, r.ID, r.Recovery)
 }
 
 // Attempt lets judge decide about one login and stores the tally.
@@ -332,13 +345,16 @@ func scanRecord(row scanner) (account.Record, error) {
 	var (
 		r        account.Record
 		failures string
+		made     int64
 	)
-	u, err := scanUser(row, nil, []any{&r.Hash, &failures, &r.Tally.LockLocal, &r.Tally.LockStreak})
+	u, err := scanUser(row, nil, []any{&r.Hash, &failures, &r.Tally.LockLocal, &r.Tally.LockStreak,
+		&r.Recovery.Hash, &made, &r.Recovery.Wrong})
 	if err != nil {
 		return account.Record{}, err
 	}
 	r.User = u
 	r.Tally.LockedUntil = u.LockedUntil
+	r.Recovery.Made = fromSeconds(made)
 	if err := r.Tally.Failures.UnmarshalText([]byte(failures)); err != nil {
 		return account.Record{}, fmt.Errorf("failures of user %s: %w", u.ID, err)
 	}

@@ -6,6 +6,7 @@ package accounttest
 import (
 	"context"
 	"encoding/hex"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -35,6 +36,7 @@ type Store struct {
 	rows   []row // in order of creation
 	seq    account.Cursor
 	counts Counts
+	ties   map[wire.UserID]account.Ties
 }
 
 type row struct {
@@ -47,8 +49,8 @@ var _ account.Store = (*Store)(nil)
 // Counts says how many transactions a Store has run.
 type Counts struct {
 	Reads    int // Account and Accounts
-	Changes  int // Create and Change
-	Attempts int // Attempt
+	Changes  int // Create, Change, ChangeBy and RemoveBy
+	Attempts int // Attempt and AttemptRecovery
 	Written  int // Attempts that wrote, to an account or to nobody's row
 }
 
@@ -128,6 +130,10 @@ func (s *Store) Change(ctx context.Context, id wire.UserID, change func(*account
 	if old == nil {
 		return account.Record{}, account.ErrNotFound
 	}
+	return s.changeLocked(old, change)
+}
+
+func (s *Store) changeLocked(old *account.Record, change func(*account.Record) error) (account.Record, error) {
 	r := *old
 	if err := change(&r); err != nil {
 		return account.Record{}, err
@@ -140,8 +146,95 @@ func (s *Store) Change(ctx context.Context, id wire.UserID, change func(*account
 	return r, nil
 }
 
+// SetTies sets what forbids to remove an account, which tables of other
+// packages hold in a database.
+func (s *Store) SetTies(id wire.UserID, ties account.Ties) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ties == nil {
+		s.ties = make(map[wire.UserID]account.Ties)
+	}
+	s.ties[id] = ties
+}
+
+// ChangeBy alters an account on behalf of caller.
+func (s *Store) ChangeBy(ctx context.Context, caller wire.UserID, target account.Key, change func(account.User, *account.Record) error) (account.Outcome, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	by, old, err := s.findBothLocked(ctx, caller, target)
+	if err != nil {
+		return account.Outcome{}, err
+	}
+	rank := old.Rank
+	r, err := s.changeLocked(old, func(r *account.Record) error { return change(by, r) })
+	if err != nil {
+		return account.Outcome{}, err
+	}
+	return account.Outcome{Record: r, Vacated: r.Rank != rank && s.vacantLocked(rank)}, nil
+}
+
+// RemoveBy removes an account on behalf of caller.
+func (s *Store) RemoveBy(ctx context.Context, caller wire.UserID, target account.Key, judge func(caller, target account.User, ties account.Ties) error) (account.Outcome, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	by, old, err := s.findBothLocked(ctx, caller, target)
+	if err != nil {
+		return account.Outcome{}, err
+	}
+	r := *old
+	if err := judge(by, r.User, s.ties[r.ID]); err != nil {
+		return account.Outcome{}, err
+	}
+	s.rows = slices.DeleteFunc(s.rows, func(row row) bool { return row.record.ID == r.ID })
+	delete(s.ties, r.ID)
+	return account.Outcome{Record: r, Vacated: s.vacantLocked(r.Rank)}, nil
+}
+
+// findBothLocked begins a transaction that changes an account on behalf of
+// another.
+func (s *Store) findBothLocked(ctx context.Context, caller wire.UserID, target account.Key) (account.User, *account.Record, error) {
+	if ctx.Err() != nil {
+		return account.User{}, nil, context.Cause(ctx)
+	}
+	s.counts.Changes++
+	by := s.findLocked(account.Key{ID: caller})
+	if by == nil {
+		return account.User{}, nil, account.ErrCallerGone
+	}
+	old := s.findLocked(target)
+	if old == nil {
+		return account.User{}, nil, account.ErrNotFound
+	}
+	return by.User, old, nil
+}
+
+func (s *Store) vacantLocked(rank wire.Rank) bool {
+	return !slices.ContainsFunc(s.rows, func(row row) bool { return row.record.Rank == rank })
+}
+
 // Attempt judges one login.
 func (s *Store) Attempt(ctx context.Context, key account.Key, judge func(account.Record) (account.Tally, bool)) error {
+	return s.attempt(ctx, key, func(r *account.Record) bool {
+		tally, store := judge(*r)
+		if store {
+			r.Tally, r.LockedUntil = tally, tally.LockedUntil
+		}
+		return store
+	})
+}
+
+// AttemptRecovery judges one try with a recovery password.
+func (s *Store) AttemptRecovery(ctx context.Context, key account.Key, judge func(account.Record) (account.Recovery, bool)) error {
+	return s.attempt(ctx, key, func(r *account.Record) bool {
+		left, store := judge(*r)
+		if store {
+			r.Recovery = left
+		}
+		return store
+	})
+}
+
+func (s *Store) attempt(ctx context.Context, key account.Key, judge func(*account.Record) bool) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if ctx.Err() != nil {
@@ -153,9 +246,8 @@ func (s *Store) Attempt(ctx context.Context, key account.Key, judge func(account
 		s.counts.Written++
 		return account.ErrNotFound
 	}
-	if tally, store := judge(*r); store {
+	if judge(r) {
 		s.counts.Written++
-		r.Tally, r.LockedUntil = tally, tally.LockedUntil
 	}
 	return nil
 }

@@ -56,6 +56,14 @@ func RunAccounts(t *testing.T, open func(t *testing.T) account.Store) {
 		{"change", testChange},
 		{"change that fails", testChangeFails},
 		{"attempt", testAttempt},
+		{"attempt at a recovery", testAttemptRecovery},
+		{"recovery is kept and removed", testRecovery},
+		{"change by another", testChangeBy},
+		{"change by another that fails", testChangeByFails},
+		{"remove", testRemoveBy},
+		{"remove that fails", testRemoveByFails},
+		{"rank becomes vacant", testVacated},
+		{"hostile texts", testHostileTexts},
 		{"transactions do not mix", testIsolation},
 		{"one of many creates", testRace},
 		{"list", testList},
@@ -86,6 +94,7 @@ func Record(name string) account.Record {
 			Failures:    account.Failures{{At: 17, Count: 2, Local: 1}, {At: 99, Count: 1}},
 			LockedUntil: start.Add(time.Hour), LockLocal: true, LockStreak: 3,
 		},
+		Recovery: account.Recovery{Hash: "$argon2id$recovery of " + name, Made: start.Add(time.Minute), Wrong: 2},
 	}
 	copy(r.ID[:], "id of "+name)
 	return r
@@ -494,8 +503,26 @@ func testCursor(t *testing.T, s account.Store) {
 	if !slices.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
 	}
+	// The row in front of a place is removed, and so is the last one of all:
+	// no later row takes its place.
+	page, err := s.Accounts(ctx, account.Query{Limit: 3})
+	if err != nil {
+		t.Fatal(err)
+	}
+	mustRemove(t, s, "a1")
+	if page, err = s.Accounts(ctx, account.Query{After: page.Next, Limit: 1}); err != nil || len(page.Users) != 1 || page.Users[0].Name != "b1" || page.Total != 11 {
+		t.Errorf("behind a removed row: %+v, %v", page, err)
+	}
+	mustRemove(t, s, "b5")
+	mustCreate(t, s, plain("c"))
+	if page, err = s.Accounts(ctx, account.Query{After: after, Limit: 2}); err != nil || len(page.Users) != 1 || page.Users[0].Name != "c" {
+		t.Errorf("behind the removed end: %+v, %v", page, err)
+	}
+	after = page.Next
+	want = slices.DeleteFunc(append(want, "c"), func(name string) bool { return name == "a1" || name == "b5" })
+
 	// Behind the end the place stays.
-	page, err := s.Accounts(ctx, account.Query{After: after, Limit: 2})
+	page, err = s.Accounts(ctx, account.Query{After: after, Limit: 2})
 	if err != nil || len(page.Users) != 0 || page.Next != after || page.More || page.Total != len(want) {
 		t.Errorf("behind the end: %+v, %v", page, err)
 	}
@@ -517,6 +544,17 @@ func testCancelled(t *testing.T, s account.Store) {
 		},
 		"Attempt": func() error {
 			return s.Attempt(ctx, account.Key{ID: r.ID}, func(account.Record) (account.Tally, bool) { return account.Tally{LockStreak: 1}, true })
+		},
+		"AttemptRecovery": func() error {
+			return s.AttemptRecovery(ctx, account.Key{ID: r.ID}, func(account.Record) (account.Recovery, bool) { return account.Recovery{Hash: "x"}, true })
+		},
+		"ChangeBy": func() error {
+			_, err := s.ChangeBy(ctx, r.ID, account.Key{ID: r.ID}, func(_ account.User, r *account.Record) error { r.Rank = 7; return nil })
+			return err
+		},
+		"RemoveBy": func() error {
+			_, err := s.RemoveBy(ctx, r.ID, account.Key{ID: r.ID}, noTies)
+			return err
 		},
 	} {
 		if err := call(); !errors.Is(err, gone) {
