@@ -315,11 +315,11 @@ var entries = []entry{
 		why: "about 30 ms on an ordinary core: hard on guessers, not on logins",
 	},
 	{
-		name: "argon2_parallel", atStart: true, preset: "the number of cores",
+		name: "argon2_parallel", atStart: true, preset: "the number of cores less one, at least 1",
 		value: bind(func(c *Config) *int { return &c.Argon2Parallel },
-			whole[int](1, 1024), func(Dirs) int { return min(runtime.GOMAXPROCS(0), 1024) }),
+			whole[int](1, 1024), func(Dirs) int { return min(max(runtime.GOMAXPROCS(0)-1, 1), 1024) }),
 		doc: "Password hashes computed at once; further logins wait.",
-		why: "more would cost memory and make none of them faster",
+		why: "a hash keeps its core busy for some 20 ms: one core stays free for everybody who is logged in already",
 	},
 	{
 		name: "log_retention_days",

@@ -125,28 +125,40 @@ func peer(nc net.Conn) netip.Addr {
 	return nc.RemoteAddr().(*net.TCPAddr).AddrPort().Addr().Unmap()
 }
 
-// serve is one client from its first byte to its last.
+// serve is one client from its first byte to its last. What stands below here
+// while a session is idle is kept small: see admit.
 func (h *Host) serve(handshakes, serving context.Context, nc net.Conn) {
+	s := h.admit(handshakes, nc)
+	if s == nil {
+		return
+	}
+	defer h.remove(s)
+	_ = s.Run(serving) // the session has logged the reason
+}
+
+// admit does the handshake; it returns nil when there is no session. It has a
+// frame of its own, so that an idle session's stack fits 4 KiB.
+//
+//go:noinline
+func (h *Host) admit(handshakes context.Context, nc net.Conn) *session.Session {
 	release, err := h.limits.AcquireConn(peer(nc))
 	if err != nil {
 		h.refuse(nc, err)
-		return
+		return nil
 	}
 	c, err := conn.Accept(handshakes, nc, h.conn)
 	release()
 	if err != nil {
 		h.counters.failed.Add(1)
 		h.log.Info("no session", "addr", nc.RemoteAddr().String(), "reason", err.Error())
-		return
+		return nil
 	}
 	s := session.New(c, h.session)
 	if !h.add(handshakes, s) {
 		c.End(session.ErrHostStops)
-		return
+		return nil
 	}
-	defer h.remove(s)
-	// The reason has been logged by the session.
-	_ = s.Run(serving)
+	return s
 }
 
 // add enters a session, unless the host stops already.

@@ -147,23 +147,40 @@ func (s *Session) View() *module.Session { return s.view.Load() }
 // returns when every goroutine of the session has ended. The end of ctx ends
 // the session at once.
 func (s *Session) Run(ctx context.Context) error {
+	stop := s.begin(ctx)
+	reason := s.read()
+	stop()
+	s.close(reason)
+	s.logEnd(reason)
+	return reason
+}
+
+// logEnd has a frame of its own, as begin has.
+//
+//go:noinline
+func (s *Session) logEnd(reason error) {
+	s.log.Info("session ended", "reason", reason.Error())
+}
+
+// begin greets the client. It has a frame of its own, so that the stack of an
+// idle session stays below a quarter of 8 KiB and shrinks to 4.
+//
+//go:noinline
+func (s *Session) begin(ctx context.Context) (stop func()) {
 	s.ctx, s.end = context.WithCancelCause(ctx)
-	defer s.end(nil)
 	stopped := make(chan struct{})
-	stop := context.AfterFunc(s.ctx, func() {
+	unhook := context.AfterFunc(s.ctx, func() {
 		defer close(stopped)
 		s.conn.StopReading()
 	})
 	s.log.Info("session started", "app", s.conn.Header().AppName, "tls", s.conn.Encrypted())
 	s.start()
 	s.own(true)
-	reason := s.read()
-	if !stop() {
-		<-stopped // it must not disturb what close reads
+	return func() {
+		if !unhook() {
+			<-stopped // it must not disturb what close reads
+		}
 	}
-	s.close(reason)
-	s.log.Info("session ended", "reason", reason.Error())
-	return reason
 }
 
 // Stop ends the session in good order: the client gets text under SYS_MSG,

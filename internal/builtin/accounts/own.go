@@ -2,13 +2,15 @@ package accounts
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
-	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
 	"mrci.dev/mrci/internal/account"
 	"mrci.dev/mrci/module"
+	"mrci.dev/mrci/wire"
 )
 
 func myInfo() *module.Command {
@@ -22,36 +24,48 @@ func myInfo() *module.Command {
 		Hints:  module.Hints{ReadOnly: true, Idempotent: true},
 		Inline: true,
 		Run: func(ctx context.Context, call *module.Call) error {
-			return call.Text(ctx, describe(call.Session()))
+			return call.Send(ctx, wire.Text, describe(call.Session()))
 		},
 	}
 }
 
 // describe lists a session as lines of "label: value".
-func describe(s *module.Session) string {
-	var b strings.Builder
+func describe(s *module.Session) []byte {
+	b := make([]byte, 0, 512)
 	line := func(label, value string) {
-		b.WriteString(label)
-		b.WriteString(": ")
-		b.WriteString(value)
-		b.WriteByte('\n')
+		b = append(b, label...)
+		b = append(b, ": "...)
+		b = append(b, value...)
+		b = append(b, '\n')
 	}
-	line("session id", s.ID.String())
-	line("client address", s.Addr.String())
+	hexLine := func(label string, id []byte) {
+		b = append(b, label...)
+		b = append(b, ": "...)
+		b = hex.AppendEncode(b, id)
+		b = append(b, '\n')
+	}
+	hexLine("session id", s.ID[:])
+	b = append(b, "client address: "...)
+	b = s.Addr.AppendTo(b)
+	b = append(b, '\n')
 	line("client app", printable(s.App))
 	u := s.User
 	if u == nil {
-		return b.String()
+		return b
 	}
 	line("user name", u.Name)
 	line("display name", u.Display)
-	line("user id", u.ID.String())
+	hexLine("user id", u.ID[:])
 	line("e-mail", u.Email)
-	line("registered", timeText(u.Registered))
+	b = append(b, "registered: "...)
+	b = u.Registered.UTC().AppendFormat(b, time.DateTime)
+	b = append(b, '\n')
 	line("e-mail verified", yesNo(u.EmailVerified))
 	line("owner override", yesNo(s.Override))
-	line("host rank", fmt.Sprint(uint32(u.Rank)))
-	return b.String()
+	b = append(b, "host rank: "...)
+	b = strconv.AppendUint(b, uint64(u.Rank), 10)
+	b = append(b, '\n')
+	return b
 }
 
 // printable keeps what a client calls itself from looking like other lines.

@@ -1,0 +1,12 @@
+// Package bench measures a host, and in the same run a floor: a throw-away
+// server that speaks just enough of the protocol for the same client code and
+// does nothing else, with no rights, no sessions and no store. What a figure is
+// worth is its ratio to the floor's, because both change with the machine.
+//
+// Host, floor and attackers are processes of their own (the program starts
+// itself, see Role), the client is this process; rounds of host and floor
+// alternate, and each figure is the median of its rounds. Everything stays on
+// loopback addresses and in a temporary directory.
+//
+// A Bench belongs to one goroutine.
+package bench

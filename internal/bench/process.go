@@ -1,0 +1,233 @@
+package bench
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+)
+
+// process is a server or an attacker that was started.
+type process struct {
+	kind  string // as in Role
+	cmd   *exec.Cmd
+	stdin io.WriteCloser
+	lines chan string // closed at the end of its output
+	log   *os.File
+	addr  string
+	// user and once are the administrator that a new host has made.
+	user, once string
+
+	stopOnce sync.Once
+}
+
+// startPatience bounds how long a process may take to be there.
+const startPatience = 30 * time.Second
+
+// start starts a process of this role, which ends with stop, or with this
+// process.
+func (b *Bench) start(ctx context.Context, r Role) (_ *process, err error) {
+	text, err := json.Marshal(r)
+	if err != nil {
+		return nil, err
+	}
+	line := append(slices.Clone(b.opts.Program), string(text))
+	cmd := exec.Command(line[0], line[1:]...)
+	p := &process{kind: r.Kind, cmd: cmd, lines: make(chan string, 64)}
+	if p.log, err = os.CreateTemp(b.dir, r.Kind+"-*.log"); err != nil {
+		return nil, err
+	}
+	cmd.Stderr = p.log
+	if p.stdin, err = cmd.StdinPipe(); err != nil {
+		return nil, err
+	}
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, fmt.Errorf("start %s: %w", r.Kind, err)
+	}
+	go func() { // ends with the output, which stop waits for
+		defer close(p.lines)
+		for scanner := bufio.NewScanner(stdout); scanner.Scan(); {
+			p.lines <- scanner.Text()
+		}
+	}()
+	b.running = append(b.running, p)
+	if err := p.ready(ctx); err != nil {
+		p.stop()
+		return nil, fmt.Errorf("start %s: %w%s", r.Kind, err, p.complaint())
+	}
+	return p, nil
+}
+
+// ready reads what the process says until it is there.
+func (p *process) ready(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, startPatience)
+	defer cancel()
+	for {
+		line, err := p.line(ctx)
+		if err != nil {
+			return err
+		}
+		if line == attacking {
+			return nil
+		}
+		if name, ok := strings.CutPrefix(line, "user: "); ok {
+			p.user = name
+		}
+		if once, ok := strings.CutPrefix(line, "password: "); ok {
+			p.once = once
+		}
+		if addr, ok := strings.CutPrefix(line, listening); ok {
+			p.addr = addr
+			return nil
+		}
+	}
+}
+
+var errEnded = errors.New("the process has ended")
+
+func (p *process) line(ctx context.Context) (string, error) {
+	select {
+	case line, ok := <-p.lines:
+		if !ok {
+			return "", errEnded
+		}
+		return line, nil
+	case <-ctx.Done():
+		return "", ctx.Err()
+	}
+}
+
+// complaint is the last line that the process has logged.
+func (p *process) complaint() string {
+	b, err := os.ReadFile(p.log.Name())
+	if err != nil || len(b) == 0 {
+		return ""
+	}
+	lines := strings.Split(strings.TrimSpace(string(b)), "\n")
+	return ": " + lines[len(lines)-1]
+}
+
+// request asks the process for something (see Control).
+func (p *process) request(ctx context.Context, text string) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, startPatience)
+	defer cancel()
+	if _, err := fmt.Fprintln(p.stdin, text); err != nil {
+		return "", err
+	}
+	for {
+		line, err := p.line(ctx)
+		if err != nil {
+			return "", err
+		}
+		if said, ok := strings.CutPrefix(line, answer); ok {
+			if complaint, bad := strings.CutPrefix(said, "error: "); bad {
+				return "", errors.New(complaint)
+			}
+			return said, nil
+		}
+	}
+}
+
+func (p *process) stat(ctx context.Context, request string) (Stat, error) {
+	var s Stat
+	text, err := p.request(ctx, request)
+	if err == nil {
+		err = json.Unmarshal([]byte(text), &s)
+	}
+	return s, err
+}
+
+// resident returns the bytes of the process that are in memory; 0 where the
+// system does not tell.
+func (p *process) resident() uint64 {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
+	if err != nil {
+		return 0
+	}
+	for line := range strings.Lines(string(b)) {
+		if text, ok := strings.CutPrefix(line, "VmRSS:"); ok {
+			kib, err := strconv.ParseUint(strings.TrimSuffix(strings.TrimSpace(text), " kB"), 10, 64)
+			if err == nil {
+				return kib << 10
+			}
+		}
+	}
+	return 0
+}
+
+// stop ends the process and waits for it. It may be called twice.
+func (p *process) stop() {
+	p.stopOnce.Do(func() {
+		p.stdin.Close()
+		// A host that still has sessions needs its time for them.
+		timer := time.AfterFunc(15*time.Second, func() { _ = p.cmd.Process.Kill() })
+		defer timer.Stop()
+		for range p.lines {
+		}
+		_ = p.cmd.Wait() // how it ends changes no figure
+		p.log.Close()
+	})
+}
+
+// descriptorsOfProcess returns how many descriptors a process may have open; 0
+// where the system does not tell.
+func descriptorsOfProcess() int {
+	b, err := os.ReadFile("/proc/self/limits")
+	if err != nil {
+		return 0
+	}
+	for line := range strings.Lines(string(b)) {
+		if text, ok := strings.CutPrefix(line, "Max open files"); ok {
+			if fields := strings.Fields(text); len(fields) > 0 {
+				n, _ := strconv.Atoi(fields[0]) // "unlimited" is 0, no limit known
+				return n
+			}
+		}
+	}
+	return 0
+}
+
+// needDescriptors fails when so many connections cannot be open at once.
+func needDescriptors(sessions int) error {
+	const others = 100 // listener, store, log, and what the runtime needs
+	have := descriptorsOfProcess()
+	if have > 0 && sessions+others > have {
+		return fmt.Errorf("%d sessions need %d file descriptors in host and client, the limit is %d: raise it (ulimit -n %d) or use --sessions %d",
+			sessions, sessions+others, have, sessions+others, max(have-others, 1))
+	}
+	return nil
+}
+
+// profile takes a CPU profile of the process until the function returned is
+// called, which adds one of its memory; without a directory for profiles both
+// do nothing.
+func (b *Bench) profile(ctx context.Context, p *process, name string) func() {
+	if b.opts.Profile == "" {
+		return func() {}
+	}
+	file := filepath.Join(b.opts.Profile, strings.ReplaceAll(name, " ", "-")+"-"+p.kind)
+	ask := func(request string) {
+		if _, err := p.request(ctx, request); err != nil {
+			b.say("no profile %s: %v", file, err)
+		}
+	}
+	ask("cpu " + file + ".cpu")
+	return func() {
+		ask("cpu")
+		ask("heap " + file + ".heap")
+	}
+}

@@ -1,0 +1,188 @@
+package bench
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"runtime/pprof"
+	"strings"
+	"sync/atomic"
+)
+
+// The kinds of processes that take part.
+const (
+	RoleHost   = "host"   // the host itself; whoever has it starts it
+	RoleFloor  = "floor"  // the floor, with a script
+	RoleTLS    = "tls"    // the bare TLS accept loop
+	RoleAttack = "attack" // a client that misbehaves
+)
+
+// Role is what a process is started for.
+type Role struct {
+	Kind string `json:"kind"`
+
+	Dir string   `json:"dir,omitempty"` // host
+	Set []string `json:"set,omitempty"` // host: KEY=VALUE of the configuration
+
+	Script string `json:"script,omitempty"` // floor: a file
+	Chain  string `json:"chain,omitempty"`  // floor, tls: certificate; empty: clear text
+	Key    string `json:"key,omitempty"`
+
+	Attack     string  `json:"attack,omitempty"`
+	Addr       string  `json:"addr,omitempty"`        // attack: whom
+	Account    account `json:"account"`               // attack: as whom
+	ListFrames int     `json:"list_frames,omitempty"` // attack: see Script
+}
+
+// ListenAddr is where servers listen.
+const ListenAddr = "127.0.0.1:0"
+
+// Lines by which a process tells that it is there.
+const (
+	listening = "listening on "
+	attacking = "attacking"
+	answer    = "bench: " // before every answer of Control
+)
+
+// Serve plays any role but that of the host, until in ends.
+func Serve(ctx context.Context, r Role, in io.Reader, out io.Writer) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	var work atomic.Uint64
+	go func() { // ends with in, and so with the process that started this one
+		Control(in, out, &work)
+		stop()
+	}()
+	if r.Kind == RoleAttack {
+		fmt.Fprintln(out, attacking)
+		return attack(ctx, r, &work)
+	}
+	serve, err := r.server()
+	if err != nil {
+		return err
+	}
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", ListenAddr)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(out, "%s%s\n", listening, l.Addr())
+	return serveConns(ctx, l, serve)
+}
+
+func (r Role) server() (func(net.Conn) error, error) {
+	switch r.Kind {
+	case RoleFloor:
+		b, err := os.ReadFile(r.Script)
+		if err != nil {
+			return nil, err
+		}
+		s := new(Script)
+		if err := json.Unmarshal(b, s); err != nil {
+			return nil, fmt.Errorf("script %s: %w", r.Script, err)
+		}
+		if r.Chain == "" {
+			return func(nc net.Conn) error { return serveFloor(nc, s, nil) }, nil
+		}
+		secure, err := certificate(r.Chain, r.Key)
+		if err != nil {
+			return nil, err
+		}
+		return func(nc net.Conn) error { return serveFloor(nc, s, secure) }, nil
+	case RoleTLS:
+		secure, err := certificate(r.Chain, r.Key)
+		if err != nil {
+			return nil, err
+		}
+		return func(nc net.Conn) error { return serveHandshake(nc, secure) }, nil
+	}
+	return nil, fmt.Errorf("no role %q", r.Kind)
+}
+
+// Stat is what a process says about its memory and work.
+type Stat struct {
+	Goroutines int    `json:"goroutines"`
+	Heap       uint64 `json:"heap"`  // bytes of objects
+	Stack      uint64 `json:"stack"` // bytes of goroutine stacks
+	Work       uint64 `json:"work"`  // see attack
+}
+
+// Control answers what the process that started this one asks, line by line,
+// until in ends:
+//
+//	stat              a Stat as JSON
+//	gc                collects garbage and gives memory back, then a Stat
+//	cpu FILE, cpu     starts and ends a profile
+//	heap FILE         writes a profile
+func Control(in io.Reader, out io.Writer, work *atomic.Uint64) {
+	var c controller
+	defer c.endCPU()
+	for lines := bufio.NewScanner(in); lines.Scan(); {
+		word, file, _ := strings.Cut(lines.Text(), " ")
+		text, err := c.do(word, file, work)
+		if err != nil {
+			text = "error: " + err.Error()
+		}
+		fmt.Fprintf(out, "%s%s\n", answer, text)
+	}
+}
+
+// controller has the profile that is being taken.
+type controller struct{ cpu *os.File }
+
+func (c *controller) do(word, file string, work *atomic.Uint64) (string, error) {
+	switch word {
+	case "gc":
+		debug.FreeOSMemory()
+		// What pools keep survives one collection.
+		debug.FreeOSMemory()
+	case "stat":
+	case "cpu":
+		return "done", c.profileCPU(file)
+	case "heap":
+		return "done", writeHeap(file)
+	default:
+		return "", fmt.Errorf("no request %q", word)
+	}
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	b, err := json.Marshal(Stat{
+		Goroutines: runtime.NumGoroutine(), Heap: m.HeapAlloc, Stack: m.StackInuse, Work: work.Load(),
+	})
+	return string(b), err
+}
+
+func (c *controller) profileCPU(file string) error {
+	c.endCPU()
+	if file == "" {
+		return nil
+	}
+	f, err := os.Create(file)
+	if err != nil {
+		return err
+	}
+	c.cpu = f
+	return pprof.StartCPUProfile(f)
+}
+
+func (c *controller) endCPU() {
+	if c.cpu != nil {
+		pprof.StopCPUProfile()
+		c.cpu.Close()
+		c.cpu = nil
+	}
+}
+
+func writeHeap(file string) error {
+	f, err := os.Create(file)
+	if err != nil {
+		return err
+	}
+	return errors.Join(pprof.Lookup("heap").WriteTo(f, 0), f.Close())
+}
