@@ -106,42 +106,32 @@ func TestListChange(t *testing.T) {
 	}
 }
 
-// TestNothingBetween calls a command all the time while the session logs in
-// and out: no call is answered between the change and the new list.
+// TestNothingBetween: calls that are there when the account has been read are
+// answered behind the new list.
 func TestNothingBetween(t *testing.T) {
-	s := serve(t, nil)
+	s := serve(t, func(s *server) { s.users = holding() })
 	c := s.connect()
 	names := s.commandNames()
 	id := c.ID("fence")
-	stop, stopped := make(chan struct{}), make(chan struct{})
-	go func() { // ends with the test
-		defer close(stopped)
-		one := wire.AppendText(nil, wire.Text, id, fenceBranch, "x")
-		for {
-			select {
-			case <-stop:
-				return
-			default:
-				c.Write(one)
-			}
-		}
-	}()
-	for range 100 {
+	var calls []byte
+	for range 50 {
+		calls = wire.AppendText(calls, wire.Text, id, fenceBranch, "x")
+	}
+	for range 20 {
 		c.Send(wire.Text, c.ID("login"), 0, "-rank 1")
+		s.users.wait(t)
+		c.Write(calls)
+		time.Sleep(2 * time.Millisecond) // the host reads them, most of the times
+		s.users.answer(t)
 		frames := c.Until(func(f wire.Frame) bool {
 			return f.Type == wire.NewCmd && strings.Contains(string(f.Payload), "ranked")
 		})
 		at := slices.IndexFunc(frames, func(f wire.Frame) bool { return f.Type == wire.MyInfo })
 		if slices.ContainsFunc(frames[at:], func(f wire.Frame) bool { return f.Cmd == id }) {
-			t.Errorf("fence was answered between MY_INFO and the new list: %s", strings.Join(events(c, names, frames[at:]), ", "))
-			break
+			t.Fatalf("fence was answered between MY_INFO and the new list: %s", strings.Join(events(c, names, frames[at:]), ", "))
 		}
 		c.Call("logout", "")
 	}
-	close(stop)
-	c.Send(wire.Text, c.ID("echo"), 1, "")
-	c.UntilIdle(c.ID("echo"), 1)
-	<-stopped
 }
 
 // TestLoginThatPrompts: frames do not wait for ever behind a call that goes on
@@ -175,19 +165,16 @@ func TestFailedLogin(t *testing.T) {
 // TestOwnerDoesNotWaitForTheStore: while the account is read, frames wait; a
 // call that is given up meanwhile leaves no login.
 func TestOwnerDoesNotWaitForTheStore(t *testing.T) {
-	hold := make(chan struct{})
-	s := serve(t, func(s *server) {
-		s.users.hold = hold
-		s.limits.PromptTimeout = 0
-	})
+	s := serve(t, func(s *server) { s.users = holding() })
 	c := s.connect()
 	loop := c.ID("loop")
 	c.Send(wire.Text, loop, 1, "")
 	c.UntilType(wire.Prog)
 	id := c.ID("login")
 	c.Send(wire.Text, id, 0, "-rank 1")
-	hold <- struct{}{} // received by the job: it is under way
+	s.users.wait(t)
 	c.Send(wire.TermCmd, loop, 1, "")
+	s.users.answer(t)
 	in := false
 	for idle := 0; idle < 2; {
 		switch f := c.Next(); f.Type {
@@ -203,6 +190,7 @@ func TestOwnerDoesNotWaitForTheStore(t *testing.T) {
 
 	// The client leaves while a second login is under way.
 	c.Send(wire.Text, id, 0, "-rank 2")
+	s.users.wait(t)
 	c.Conn.Close()
 	if err := s.endReason(); err == nil {
 		t.Error("no reason")
@@ -210,11 +198,30 @@ func TestOwnerDoesNotWaitForTheStore(t *testing.T) {
 }
 
 func TestLoginGivenUp(t *testing.T) {
-	hold := make(chan struct{}, 1)
-	s := serve(t, func(s *server) {
-		s.users.hold = hold
-		s.limits.KillGrace = 20 * time.Millisecond
+	t.Run("any moment", loginGivenUp)
+	t.Run("while the account is read", func(t *testing.T) {
+		s := serve(t, func(s *server) {
+			s.users = holding()
+			s.limits.KillGrace = 20 * time.Millisecond
+		})
+		c := s.connect()
+		id := c.ID("login")
+		b := wire.AppendText(nil, wire.Text, id, 0, "-rank 1")
+		c.Write(wire.AppendText(b, wire.Text, c.ID("prompt"), 0, ""))
+		s.users.wait(t)
+		// What KILL_CMD does while the owner waits for the account, it does
+		// behind the answer: frames are handled in order.
+		c.Send(wire.KillCmd, id, 0, "")
+		s.users.answer(t)
+		c.UntilIdle(id, 0)
+		fence(t, c)
+		talk(t, c)
 	})
+}
+
+// loginGivenUp kills a login: there is one with I1, or none with I2.
+func loginGivenUp(t *testing.T) {
+	s := serve(t, nil)
 	c := s.connect()
 	id := c.ID("login")
 	// Both in one batch: KILL_CMD is behind the start, and the job begins at
@@ -225,7 +232,6 @@ func TestLoginGivenUp(t *testing.T) {
 	}
 	b = wire.AppendText(b, wire.KillCmd, id, 0, "")
 	c.Write(b)
-	hold <- struct{}{}
 	frames := c.UntilIdle(id, 0)
 	in := slices.ContainsFunc(frames, func(f wire.Frame) bool { return f.Type == wire.MyInfo })
 	switch kinds := hosttest.Kinds(frames); {

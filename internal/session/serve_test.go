@@ -39,20 +39,45 @@ type server struct {
 
 // users makes up an account for every id; its rank is the id's first byte.
 type users struct {
-	mu sync.Mutex
-	// hold, when it is set, is received from before an answer.
-	hold chan struct{}
+	// With hold, a query says that it is under way on asked, and receives from
+	// hold before it answers.
+	asked, hold chan struct{}
+}
+
+// holding are users whose answers wait.
+func holding() *users { return &users{asked: make(chan struct{}), hold: make(chan struct{})} }
+
+// wait waits until a query is under way.
+func (u *users) wait(t *testing.T) {
+	t.Helper()
+	select {
+	case <-u.asked:
+	case <-time.After(20 * time.Second):
+		t.Fatal("no query")
+	}
+}
+
+// answer lets the query go on that wait has seen.
+func (u *users) answer(t *testing.T) {
+	t.Helper()
+	select {
+	case u.hold <- struct{}{}:
+	case <-time.After(20 * time.Second):
+		t.Fatal("the query was given up")
+	}
 }
 
 var errNoUser = errors.New("no such user")
 
 func (u *users) User(ctx context.Context, id wire.UserID) (account.User, error) {
-	u.mu.Lock()
-	hold := u.hold
-	u.mu.Unlock()
-	if hold != nil {
+	if u.hold != nil {
 		select {
-		case <-hold:
+		case u.asked <- struct{}{}:
+		case <-ctx.Done():
+			return account.User{}, context.Cause(ctx)
+		}
+		select {
+		case <-u.hold:
 		case <-ctx.Done():
 			return account.User{}, context.Cause(ctx)
 		}
