@@ -53,6 +53,7 @@ type Config struct {
 
 // The send queue's marks, in bytes: above highWater a session stops taking
 // work that makes more output, and goes on when the queue is below lowWater.
+// SetHighWater keeps their ratio.
 const (
 	highWater = 256 << 10
 	lowWater  = 64 << 10
@@ -88,6 +89,7 @@ func Accept(ctx context.Context, nc net.Conn, cfg Config) (*Conn, error) {
 	c := &Conn{cfg: cfg, ended: make(chan struct{})}
 	c.frameLimit.Store(int64(cfg.FrameLimit))
 	c.queue.conn = c
+	c.queue.high, c.queue.low = highWater, lowWater
 	c.remote = remoteAddr(nc)
 	stop := context.AfterFunc(ctx, func() { nc.Close() })
 	err := c.handshake(nc)
@@ -182,6 +184,15 @@ func (c *Conn) Remote() netip.AddrPort { return c.remote }
 
 // Encrypted reports whether the session runs in TLS.
 func (c *Conn) Encrypted() bool { return c.stream.tls != nil }
+
+// SetHighWater sets how many bytes may be queued before Congested reports so;
+// a quarter of them is where the queue counts as drained. It is 256 KiB at
+// first; a client that has not logged in is given less.
+func (c *Conn) SetHighWater(bytes int) {
+	c.queue.mu.Lock()
+	defer c.queue.mu.Unlock()
+	c.queue.high, c.queue.low = bytes, bytes/4
+}
 
 // SetFrameLimit sets the largest payload, in bytes, of frames whose header has
 // not been read yet.

@@ -57,7 +57,8 @@ type sendQueue struct {
 	active    bool          // somebody is the writer
 	full      bool          // the bound was passed or the connection ended: nothing is written any more
 	sealed    bool          // Finish was called: nothing is queued any more
-	congested bool          // somebody waits for the queue to drain below lowWater
+	high, low int           // bytes above which the queue is congested, and below which it is drained
+	congested bool          // somebody waits for the queue to drain below low
 	whenIdle  chan struct{} // set when sealed; closed when all has been written
 	onDrain   func()
 	// The chunk that has room left, its piece, and how much of it is used. A
@@ -184,7 +185,7 @@ func (c *Conn) Congested() bool {
 	q := &c.queue
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.bytes <= highWater || q.full {
+	if q.bytes <= q.high || q.full {
 		return false
 	}
 	q.congested = true
@@ -397,7 +398,7 @@ func (q *sendQueue) wrote() {
 	if !q.full { // an ended connection's queue counts nothing
 		q.bytes -= q.held
 	}
-	call := q.congested && q.bytes <= lowWater
+	call := q.congested && q.bytes <= q.low
 	if call {
 		q.congested = false
 	}

@@ -83,6 +83,7 @@ func (s *Session) login(user account.User) {
 	}
 	s.log.Info("login", "user", user.Name)
 	s.conn.SetFrameLimit(wire.MaxPayload)
+	s.conn.SetHighWater(s.cfg.Limits.Output)
 	s.budget.Store(int64(s.cfg.Limits.InputBytes))
 	s.rights = s.cfg.Registry.Offer(user.Rank)
 	s.renewView()
@@ -97,6 +98,7 @@ func (s *Session) logout() {
 	s.log.Info("logout", "user", s.user.Name)
 	s.user = nil
 	s.conn.SetFrameLimit(s.cfg.Limits.AnonymousFrame)
+	s.conn.SetHighWater(s.cfg.Limits.AnonymousOutput)
 	s.budget.Store(int64(s.cfg.Limits.AnonymousInput))
 	s.rights = s.cfg.Registry.Offer(wire.NoRank)
 	s.renewView()

@@ -121,6 +121,19 @@ func (s *Session) deliver(b conn.Batch) bool {
 	return s.ctx.Err() == nil
 }
 
+// awaitSlot waits until the slot is free. It returns false when the session has
+// ended.
+func (s *Session) awaitSlot() bool {
+	select {
+	case <-s.mailbox.free:
+		s.mailbox.free <- struct{}{} // there is room: only the reader takes it
+		return true
+	case <-s.ctx.Done():
+	case <-s.conn.Ended():
+	}
+	return false
+}
+
 // afterBatch has the owner run f when all batches have been handled, and waits
 // for that; not longer than the session lives, nor than patience.
 func (s *Session) afterBatch(f func(), patience time.Duration) {
@@ -221,6 +234,9 @@ func (s *Session) handle(b *slot) bool {
 		f, rest, ok := wire.CutFrame(b.left)
 		if !ok { // batches hold whole frames
 			panic("session: a batch with half a frame")
+		}
+		if s.debug {
+			s.logFrame("frame in", f.Type, f.Cmd, f.Branch, len(f.Payload))
 		}
 		s.route(f, b.batch.Single())
 		b.left = rest

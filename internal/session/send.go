@@ -23,6 +23,9 @@ func (s *Session) frame(t wire.TypeID, cmd wire.CmdID, branch wire.BranchID, pay
 	if len(payload) > wire.MaxPayload {
 		payload = payload[:wire.MaxPayload] // no built-in command sends so much; a module cannot
 	}
+	if s.debug {
+		s.logFrame("frame out", t, cmd, branch, len(payload))
+	}
 	whole := wire.FrameHeaderSize
 	if len(payload) < largePayload {
 		whole += len(payload) // header and payload go into the queue together
@@ -47,8 +50,16 @@ func (s *Session) bytes(b []byte) {
 
 // idle sends the end of a call.
 func (s *Session) idle(cmd wire.CmdID, branch wire.BranchID, code wire.ReturnCode, data []byte) {
+	if s.debug {
+		s.logFrame("frame out", wire.Idle, cmd, branch, 2+len(data))
+	}
 	s.room(wire.FrameHeaderSize + 2 + len(data))
 	s.out.b = wire.AppendIdle(s.out.b, cmd, branch, code, data)
+}
+
+// logFrame writes the line that log_level debug asks for: never a payload.
+func (s *Session) logFrame(what string, t wire.TypeID, cmd wire.CmdID, branch wire.BranchID, bytes int) {
+	s.log.Debug(what, "type", t.String(), "cmd", cmd.String(), "branch", int(branch), "bytes", bytes)
 }
 
 // refuse answers a frame that starts no call: ERR, then IDLE.

@@ -25,16 +25,18 @@ type Users interface {
 
 // Limits bound what one session may ask of the host.
 type Limits struct {
-	Instances      int           // calls at once (state 4, max_instances)
-	AnonymousCalls int           // the same before login
-	AnonymousFrame int           // payload bytes of a frame before login (state 4)
-	AnonymousInput int           // InputBytes before login (DESIGN 2, promise 2)
-	InputBytes     int           // read for commands and not taken by them
-	InstanceBytes  int           // the same for one call, before it is watched
-	StuckAfter     time.Duration // a watched call that takes nothing ends (DESIGN D4)
-	KillGrace      time.Duration // from KILL_CMD to the forced end (protocol 8)
-	PromptTimeout  time.Duration // 0: prompts wait for ever (state 4)
-	FlushTimeout   time.Duration // for what is queued when the session ends
+	Instances       int           // calls at once (state 4, max_instances)
+	AnonymousCalls  int           // the same before login
+	AnonymousFrame  int           // payload bytes of a frame before login (state 4)
+	AnonymousInput  int           // InputBytes before login (DESIGN 2, promise 2)
+	AnonymousOutput int           // queued for a client before login, before it has to read (the same)
+	Output          int           // the same after login
+	InputBytes      int           // read for commands and not taken by them
+	InstanceBytes   int           // the same for one call, before it is watched
+	StuckAfter      time.Duration // a watched call that takes nothing ends (DESIGN D4)
+	KillGrace       time.Duration // from KILL_CMD to the forced end (protocol 8)
+	PromptTimeout   time.Duration // 0: prompts wait for ever (state 4)
+	FlushTimeout    time.Duration // for what is queued when the session ends
 	// SettleTimeout is how long frames wait at most for the end of a call that
 	// has changed the login (commands 1.3).
 	SettleTimeout time.Duration
@@ -43,16 +45,18 @@ type Limits struct {
 // DefaultLimits are the limits of the specification.
 func DefaultLimits() Limits {
 	return Limits{
-		Instances:      256,
-		AnonymousCalls: 4,
-		AnonymousFrame: 16 << 10,
-		AnonymousInput: 8 << 10,  // with one frame more, and two batches: 60 KiB
-		InputBytes:     32 << 20, // two of the largest frames
-		InstanceBytes:  1 << 20,
-		StuckAfter:     10 * time.Second,
-		KillGrace:      3 * time.Second,
-		FlushTimeout:   2 * time.Second,
-		SettleTimeout:  time.Second, // auth needs microseconds; a module might prompt
+		Instances:       256,
+		AnonymousCalls:  4,
+		AnonymousFrame:  16 << 10,
+		AnonymousInput:  8 << 10, // with a frame and a batch more, and the output: 60 KiB
+		AnonymousOutput: 16 << 10,
+		Output:          256 << 10,
+		InputBytes:      32 << 20, // two of the largest frames
+		InstanceBytes:   1 << 20,
+		StuckAfter:      10 * time.Second,
+		KillGrace:       3 * time.Second,
+		FlushTimeout:    2 * time.Second,
+		SettleTimeout:   time.Second, // auth needs microseconds; a module might prompt
 	}
 }
 
@@ -86,13 +90,13 @@ type callKey struct {
 // goroutine.
 type Session struct {
 	// Fixed after New.
-	cfg  Config
-	conn *conn.Conn
-	log  *slog.Logger
-	ctx  context.Context // the session's life; its cause is why it ended
-	end  context.CancelCauseFunc
-	// granted extensions of the protocol
-	granted wire.Extensions
+	cfg     Config
+	conn    *conn.Conn
+	log     *slog.Logger
+	ctx     context.Context // the session's life; its cause is why it ended
+	end     context.CancelCauseFunc
+	granted wire.Extensions // of the protocol
+	debug   bool            // a line per frame is wanted
 
 	mailbox mailbox
 
@@ -130,8 +134,10 @@ func New(c *conn.Conn, cfg Config) *Session {
 		log:   cfg.Log.With("session", c.ID().String()[:12], "addr", c.Remote().String()),
 		calls: make(map[callKey]*call),
 	}
+	s.debug = s.log.Enabled(context.Background(), slog.LevelDebug)
 	s.mailbox.init()
 	s.budget.Store(int64(cfg.Limits.AnonymousInput))
+	c.SetHighWater(cfg.Limits.AnonymousOutput)
 	s.granted = c.Header().Wanted & wire.ExtSchema
 	c.OnDrain(s.wake)
 	return s
@@ -207,17 +213,27 @@ func (s *Session) start() {
 // read hands batches to the owner until the session ends, and says why it did.
 func (s *Session) read() error {
 	for {
+		// Before login nothing is read ahead: what it would be kept in counts
+		// (DESIGN 2, promise 2).
+		if s.View().User == nil && !s.awaitSlot() {
+			return s.cut()
+		}
 		batch, err := s.conn.ReadBatch()
 		if err != nil {
 			return s.readEnded(err)
 		}
 		if !s.deliver(batch) {
-			if cause := s.conn.Cause(); cause != nil {
-				return cause
-			}
-			return context.Cause(s.ctx)
+			return s.cut()
 		}
 	}
+}
+
+// cut says why the session has ended though the client is still there.
+func (s *Session) cut() error {
+	if cause := s.conn.Cause(); cause != nil {
+		return cause
+	}
+	return context.Cause(s.ctx)
 }
 
 // readEnded turns an error of ReadBatch into the reason of the session's end.
