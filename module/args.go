@@ -113,7 +113,9 @@ func (c *Command) ParseArgs(text []byte) (args Args, unknown []string, err error
 	if err != nil {
 		return Args{}, nil, err
 	}
-	args.values = make(map[string]string)
+	if len(words) > 0 {
+		args.values = make(map[string]string)
+	}
 	for i := 0; i < len(words); i++ {
 		w := words[i]
 		if !w.isSwitch() {

@@ -316,14 +316,14 @@ func (i *Instance) notify() {
 // a panic of the command. Inline commands are run by it directly.
 func Run(ctx context.Context, rt module.Runtime, cmd *module.Listed, first wire.Frame, log *slog.Logger) (end End) {
 	// What goes wrong is said to the client even when the context has ended.
-	say := context.WithoutCancel(ctx)
+	// The session may be gone; then nobody is there to be told.
+	say := func(text string) { _ = rt.Send(context.WithoutCancel(ctx), wire.Err, []byte(text+"\n")) }
 	defer func() {
 		if p := recover(); p != nil {
 			id := newMessageID()
 			log.Error("command panicked", "cmd", cmd.Name, "msgid", id, "err", fmt.Sprint(p), "stack", string(debug.Stack()))
 			end = End{Code: wire.Crash}
-			// The session may be gone; then nobody is there to be told.
-			_ = rt.Send(say, wire.Err, fmt.Appendf(nil, "%s crashed (message id %s).\n", cmd.Name, id))
+			say(fmt.Sprintf("%s crashed (message id %s).", cmd.Name, id))
 		}
 	}()
 	err := call(ctx, rt, cmd, first)
@@ -334,18 +334,18 @@ func Run(ctx context.Context, rt module.Runtime, cmd *module.Listed, first wire.
 	switch {
 	case errors.As(err, &failure):
 		if failure.Text != "" {
-			_ = rt.Send(say, wire.Err, []byte(failure.Text+"\n"))
+			say(failure.Text)
 		}
 		return End{Code: failure.Code, Data: failure.Data}
 	case ctx.Err() != nil, errors.Is(err, ErrAbandoned):
 		return End{Code: wire.Aborted}
 	case errors.Is(err, errPromptTimeout):
-		_ = rt.Send(say, wire.Err, []byte("The answer took too long.\n"))
+		say("The answer took too long.")
 		return End{Code: wire.Aborted}
 	}
 	id := newMessageID()
 	log.Error("command did not work", "cmd", cmd.Name, "msgid", id, "err", err)
-	_ = rt.Send(say, wire.Err, fmt.Appendf(nil, "%s did not work; the host's log has the reason under message id %s.\n", cmd.Name, id))
+	say(fmt.Sprintf("%s did not work; the host's log has the reason under message id %s.", cmd.Name, id))
 	return End{Code: wire.ExecutionFail}
 }
 
