@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -16,6 +15,7 @@ import (
 
 	"mrci.dev/mrci/internal/account"
 	"mrci.dev/mrci/internal/conf"
+	"mrci.dev/mrci/internal/fsys"
 	"mrci.dev/mrci/internal/host"
 )
 
@@ -154,17 +154,10 @@ func announce(dir string, addr netip.AddrPort) (forget func(), err error) {
 	case ip.IsUnspecified():
 		addr = netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), addr.Port())
 	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return forget, err
-	}
 	file := filepath.Join(dir, announceFile)
 	text := addr.String() + "\n"
-	temp := fmt.Sprintf("%s.%d", file, os.Getpid())
-	if err := os.WriteFile(temp, []byte(text), 0o600); err != nil {
+	if err := fsys.Replace(file, []byte(text), 0o600); err != nil {
 		return forget, err
-	}
-	if err := os.Rename(temp, file); err != nil {
-		return forget, errors.Join(err, os.Remove(temp))
 	}
 	return func() {
 		// Another host of the same directory may have taken the place.

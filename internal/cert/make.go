@@ -8,17 +8,15 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
-	"errors"
-	"io/fs"
 	"math/big"
 	"net"
 	"net/netip"
 	"os"
-	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"time"
+
+	"mrci.dev/mrci/internal/fsys"
 )
 
 // The life of a made certificate (state 8). Its beginning lies in the past for
@@ -142,7 +140,8 @@ func makeKey(file string) error {
 	if err != nil {
 		return err
 	}
-	return write(file, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), 0o600, linkNew)
+	_, err = fsys.Create(file, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), 0o600)
+	return err
 }
 
 // makeLeaf writes a new certificate for key.
@@ -151,7 +150,7 @@ func makeLeaf(file string, key crypto.Signer, s subject, now time.Time) error {
 	if err != nil {
 		return err
 	}
-	return write(file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o644, os.Rename)
+	return fsys.Replace(file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o644)
 }
 
 // leaf returns a self-signed certificate in DER.
@@ -176,62 +175,4 @@ func leaf(key crypto.Signer, s subject, now time.Time) ([]byte, error) {
 		template.IPAddresses = append(template.IPAddresses, addr.AsSlice())
 	}
 	return x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-}
-
-// write makes a file, complete or not at all: place moves the finished
-// temporary file to its name.
-func write(file string, text []byte, mode fs.FileMode, place func(from, to string) error) error {
-	dir := filepath.Dir(file)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return err
-	}
-	f, err := os.CreateTemp(dir, "."+filepath.Base(file)+"-*") // mode 0600
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name()) // gone already after a rename
-	_, err = f.Write(text)
-	// Windows knows no such modes.
-	if err == nil && runtime.GOOS != "windows" {
-		err = f.Chmod(mode)
-	}
-	if err == nil {
-		err = f.Sync()
-	}
-	if closeErr := f.Close(); err == nil {
-		err = closeErr
-	}
-	if err == nil {
-		err = place(f.Name(), file)
-	}
-	if err == nil && runtime.GOOS != "windows" { // directories cannot be synced there
-		err = syncDir(dir)
-	}
-	return err
-}
-
-// linkNew is a rename that leaves a file alone which is there already.
-func linkNew(from, to string) error {
-	err := os.Link(from, to)
-	if err == nil || errors.Is(err, fs.ErrExist) {
-		return nil
-	}
-	// Not every file system has links.
-	if _, statErr := os.Lstat(to); !errors.Is(statErr, fs.ErrNotExist) {
-		return statErr
-	}
-	return os.Rename(from, to)
-}
-
-// syncDir makes the names in a directory survive a crash.
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	err = d.Sync()
-	if closeErr := d.Close(); err == nil {
-		err = closeErr
-	}
-	return err
 }

@@ -9,7 +9,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime"
+
+	"mrci.dev/mrci/internal/fsys"
 )
 
 // maxFile is far above what all keys together can need.
@@ -98,7 +99,7 @@ func LoadOrCreate(path string, dirs Dirs) (c Config, created bool, err error) {
 	}
 	dirs.Config = filepath.Dir(path)
 	defaults := Defaults(dirs)
-	created, err = create(path, encode(&defaults, func(e *entry) bool { return e.main }))
+	created, err = fsys.Create(path, encode(&defaults, func(e *entry) bool { return e.main }), 0o600)
 	if err != nil {
 		return Config{}, false, fmt.Errorf("write configuration: %w", err)
 	}
@@ -133,59 +134,4 @@ func encode(c *Config, chosen func(*entry) bool) []byte {
 	}
 	b.WriteString("\n}\n")
 	return b.Bytes()
-}
-
-// create writes a new file, complete or not at all, and reports whether it did:
-// a file that came into being meanwhile stays as it is.
-func create(path string, text []byte) (created bool, err error) {
-	dir := filepath.Dir(path)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return false, err
-	}
-	f, err := os.CreateTemp(dir, "."+filepath.Base(path)+"-*") // mode 0600
-	if err != nil {
-		return false, err
-	}
-	defer os.Remove(f.Name()) // gone already after a rename
-	_, err = f.Write(text)
-	if err == nil {
-		err = f.Sync()
-	}
-	if closeErr := f.Close(); err == nil {
-		err = closeErr
-	}
-	if err != nil {
-		return false, err
-	}
-	// A link, unlike a rename, never replaces a file.
-	err = os.Link(f.Name(), path)
-	if errors.Is(err, fs.ErrExist) {
-		return false, nil
-	}
-	if err != nil {
-		// Not every file system has links.
-		if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
-			return false, err
-		}
-		if err := os.Rename(f.Name(), path); err != nil {
-			return false, err
-		}
-	}
-	return true, syncDir(dir)
-}
-
-// syncDir makes the names in a directory survive a crash.
-func syncDir(dir string) error {
-	if runtime.GOOS == "windows" {
-		return nil // directories cannot be synced there
-	}
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	err = d.Sync()
-	if closeErr := d.Close(); err == nil {
-		err = closeErr
-	}
-	return err
 }

@@ -4,15 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
-	"path/filepath"
-	"runtime"
 	"strings"
 	"time"
 	"unicode/utf8"
 
 	"mrci.dev/mrci/internal/account"
+	"mrci.dev/mrci/internal/fsys"
 )
 
 // maxTemplate is far above what a mail with one code in it needs. A body, with
@@ -160,7 +158,7 @@ func WriteDefaults(p Paths) (made []string, err error) {
 		{p.Reset, DefaultReset},
 		{p.Verify, DefaultVerify},
 	} {
-		created, err := create(f.path, f.text)
+		created, err := fsys.Create(f.path, []byte(f.text), 0o600)
 		if err != nil {
 			return made, fmt.Errorf("write mail template: %w", err)
 		}
@@ -169,60 +167,4 @@ func WriteDefaults(p Paths) (made []string, err error) {
 		}
 	}
 	return made, nil
-}
-
-func create(path, text string) (created bool, err error) {
-	if _, err := os.Lstat(path); err == nil {
-		return false, nil
-	}
-	dir := filepath.Dir(path)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return false, err
-	}
-	f, err := os.CreateTemp(dir, "."+filepath.Base(path)+"-*") // mode 0600
-	if err != nil {
-		return false, err
-	}
-	defer os.Remove(f.Name()) // gone already after a rename
-	_, err = f.WriteString(text)
-	if err == nil {
-		err = f.Sync()
-	}
-	if closeErr := f.Close(); err == nil {
-		err = closeErr
-	}
-	if err != nil {
-		return false, err
-	}
-	// A link, unlike a rename, never replaces a file.
-	err = os.Link(f.Name(), path)
-	if errors.Is(err, fs.ErrExist) {
-		return false, nil
-	}
-	if err != nil {
-		// Not every file system has links.
-		if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
-			return false, err
-		}
-		if err := os.Rename(f.Name(), path); err != nil {
-			return false, err
-		}
-	}
-	return true, syncDir(dir)
-}
-
-// syncDir makes the names in a directory survive a crash.
-func syncDir(dir string) error {
-	if runtime.GOOS == "windows" {
-		return nil // directories cannot be synced there
-	}
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	err = d.Sync()
-	if closeErr := d.Close(); err == nil {
-		err = closeErr
-	}
-	return err
 }

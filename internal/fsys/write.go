@@ -1,0 +1,91 @@
+// Package fsys is what the program does with files beyond package os: for now,
+// files that appear complete or not at all, also when the machine crashes.
+package fsys
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+)
+
+// Create writes a file that does not exist yet, and reports whether it did: a
+// file that is there, or that comes into being meanwhile, stays as it is. The
+// directory is made with mode 0700 if it is missing. When Create returns nil
+// the file and its name survive a crash.
+func Create(path string, text []byte, mode fs.FileMode) (created bool, err error) {
+	if _, err := os.Lstat(path); err == nil {
+		return false, nil
+	}
+	err = write(path, text, mode, linkNew)
+	if errors.Is(err, fs.ErrExist) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// Replace writes a file in place of the one that may be there, at once for
+// everybody who opens it, and otherwise as Create does.
+func Replace(path string, text []byte, mode fs.FileMode) error {
+	return write(path, text, mode, os.Rename)
+}
+
+// write writes a temporary file beside path, which place moves there.
+func write(path string, text []byte, mode fs.FileMode, place func(from, to string) error) error {
+	dir := filepath.Dir(path)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(dir, "."+filepath.Base(path)+"-*") // mode 0600
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name()) // gone already after a rename
+	_, err = f.Write(text)
+	if err == nil && runtime.GOOS != "windows" { // there are no such modes there
+		err = f.Chmod(mode)
+	}
+	if err == nil {
+		err = f.Sync()
+	}
+	if closeErr := f.Close(); err == nil {
+		err = closeErr
+	}
+	if err == nil {
+		err = place(f.Name(), path)
+	}
+	if err != nil {
+		return err
+	}
+	return syncDir(dir)
+}
+
+// linkNew is a rename that never replaces a file, as far as the file system
+// has links.
+func linkNew(from, to string) error {
+	err := os.Link(from, to)
+	if err == nil || errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	if _, err := os.Lstat(to); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return os.Rename(from, to)
+}
+
+// syncDir makes the names in a directory survive a crash.
+func syncDir(dir string) error {
+	if runtime.GOOS == "windows" {
+		return nil // directories cannot be synced there
+	}
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	err = d.Sync()
+	if closeErr := d.Close(); err == nil {
+		err = closeErr
+	}
+	return err
+}
