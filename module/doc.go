@@ -11,7 +11,10 @@
 // any other error with EXECUTION_FAIL and a message id, the error itself going
 // to the host's log alone. The context ends when the client sends TERM_CMD or
 // KILL_CMD, when the command is taken away, and when the session ends. Long
-// loops call Checkpoint, where they are paused and stopped.
+// loops call Checkpoint, where they are paused and stopped. TERM_CMD stands in
+// line behind frames that the client has sent before it: a command that is sent
+// frames and neither receives them nor calls Checkpoint is stopped by KILL_CMD
+// alone.
 //
 // The package knows nothing of how a command is run: that is behind Runtime,
 // which the host implements. A Call may be used from several goroutines of the

@@ -68,6 +68,10 @@ func prepareFile(path string) error {
 	switch info, err := os.Stat(path); {
 	case err == nil && !info.Mode().IsRegular():
 		return errors.New("it is not a regular file; name another one")
+	case err == nil && info.Mode().Perm()&0o200 == 0:
+		// SQLite would make its companions as read-only as the file, and they
+		// would stay so.
+		return noAccess(errors.New("the file is read-only"))
 	case err == nil && info.Size() > 0 && info.Size() < leastSize:
 		// SQLite would take it for a new database.
 		return errors.New("the file is not an SQLite database; move it away or name another one")
