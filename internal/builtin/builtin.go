@@ -10,6 +10,7 @@ import (
 
 	"mrci.dev/mrci/internal/builtin/accounts"
 	"mrci.dev/mrci/internal/builtin/hostinfo"
+	"mrci.dev/mrci/internal/builtin/modules"
 	"mrci.dev/mrci/internal/registry"
 )
 
@@ -17,6 +18,7 @@ import (
 type Config struct {
 	Accounts accounts.Config
 	Host     hostinfo.Config
+	Modules  modules.Config
 }
 
 // Commands returns all built-in commands. Their ids follow this order, so that
@@ -25,5 +27,6 @@ func Commands(cfg Config) []registry.Builtin {
 	return slices.Concat(
 		accounts.Commands(cfg.Accounts),
 		hostinfo.Commands(cfg.Host),
+		modules.Commands(cfg.Modules),
 	)
 }

@@ -17,6 +17,8 @@ import (
 	"mrci.dev/mrci/internal/builtin"
 	"mrci.dev/mrci/internal/builtin/accounts"
 	"mrci.dev/mrci/internal/builtin/hostinfo"
+	"mrci.dev/mrci/internal/builtin/modules"
+	"mrci.dev/mrci/internal/bus"
 	"mrci.dev/mrci/internal/cert"
 	"mrci.dev/mrci/internal/conf"
 	"mrci.dev/mrci/internal/conn"
@@ -46,7 +48,12 @@ type Host struct {
 	cfg      Config
 	log      *slog.Logger
 	store    *store.Store
+	logs     *store.Logs
 	accounts *account.Service
+	mail     *mailing
+	bus      *bus.Memory
+	later    *background
+	endLater context.CancelFunc
 	cert     *cert.Store
 	registry *registry.Registry
 	limits   *limit.Limiter
@@ -78,17 +85,32 @@ func Open(ctx context.Context, cfg Config) (_ *Host, err error) {
 		}
 	}()
 	c := &cfg.Conf
-	if h.store, h.accounts, err = OpenAccounts(ctx, c, cfg.Log); err != nil {
+	h.bus = bus.NewMemory()
+	later, endLater := context.WithCancel(context.WithoutCancel(ctx))
+	h.later, h.endLater = newBackground(later), endLater
+	// The log of attempts is opened on the store that the accounts are in.
+	record := func(ctx context.Context, a account.Attempt) { journal{h.logs}.attempt(ctx, a) }
+	if h.store, h.accounts, err = openAccounts(ctx, c, cfg.Log, record); err != nil {
+		return nil, err
+	}
+	h.logs, err = h.store.StartLogs(ctx, store.LogsConfig{
+		Retention: func() store.Retention { return store.Retention{Logs: c.LogRetention, Audit: c.AuditRetention} },
+		Log:       cfg.Log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	if h.mail, err = newMailing(c, cfg.Log); err != nil {
 		return nil, err
 	}
 	h.cert, err = cert.Open(cert.Config{Chain: c.TLSCertChain, Key: c.TLSPrivKey, Make: c.OwnCertificate(), Names: c.TLSNames})
 	if err != nil {
 		return nil, err
 	}
+	h.limits = limit.New(limit.Config{HalfOpenPerAddr: c.HalfOpenPerAddr, MaxSessions: c.MaxSessions, LimitLoopback: c.LimitLoopback})
 	if err = h.openRegistry(ctx); err != nil {
 		return nil, err
 	}
-	h.limits = limit.New(limit.Config{HalfOpenPerAddr: c.HalfOpenPerAddr, MaxSessions: c.MaxSessions, LimitLoopback: c.LimitLoopback})
 	h.conn = conn.Config{
 		HeaderTimeout: c.HeaderTimeout, TLSTimeout: c.TLSTimeout, WriteTimeout: c.WriteTimeout,
 		QueueBytes: c.SendQueueBytes, FrameLimit: c.PreLoginFrameBytes,
@@ -96,7 +118,8 @@ func Open(ctx context.Context, cfg Config) (_ *Host, err error) {
 		Budget: &budget{limit: inputBudget},
 	}
 	h.session = session.Config{
-		Registry: h.registry, Users: h.accounts, Limits: sessionLimits(c), Log: cfg.Log,
+		Registry: h.registry, Users: h.accounts, Bus: h.bus, Journal: journal{h.logs},
+		Limits: sessionLimits(c), Log: cfg.Log,
 		Greeting: "Ready. Log in with auth -user NAME; ls_cmds lists your commands.",
 	}
 	if h.listener, err = listen(ctx, c); err != nil {
@@ -105,9 +128,12 @@ func Open(ctx context.Context, cfg Config) (_ *Host, err error) {
 	return h, nil
 }
 
-// OpenAccounts opens the database and the rules for its accounts, for Open and
-// for programs that change accounts beside a running host.
+// OpenAccounts opens the database and the rules for its accounts, for programs that change accounts beside a running host.
 func OpenAccounts(ctx context.Context, c *conf.Config, log *slog.Logger) (*store.Store, *account.Service, error) {
+	return openAccounts(ctx, c, log, nil)
+}
+
+func openAccounts(ctx context.Context, c *conf.Config, log *slog.Logger, record func(context.Context, account.Attempt)) (*store.Store, *account.Service, error) {
 	hasher, err := account.NewHasher(account.HasherConfig{
 		Params: account.HashParams{KiB: uint32(c.Argon2KiB), Time: uint32(c.Argon2Time)},
 		Slots:  c.Argon2Parallel,
@@ -126,31 +152,34 @@ func OpenAccounts(ctx context.Context, c *conf.Config, log *slog.Logger) (*store
 	policy := account.Policy{AutoLockLimit: c.AutoLockLimit, InitialRank: c.InitialRank, PasswordRule: rule}
 	return s, account.New(account.Config{
 		Store: s, Hasher: hasher, Log: log,
-		Policy: func() account.Policy { return policy },
+		Policy:    func() account.Policy { return policy },
+		OnAttempt: record,
 	}), nil
 }
 
 func (h *Host) openRegistry(ctx context.Context) error {
-	stored, err := h.store.Ranks(ctx)
+	loaded, err := loadRanks(ctx, h.store)
 	if err != nil {
 		return err
-	}
-	ranks := make(registry.Ranks, len(stored))
-	for _, r := range stored {
-		ranks[registry.RankKey{Module: r.Module, Command: account.Fold(r.Command)}] = r.Rank
 	}
 	c := &h.cfg.Conf
 	flags := registry.Flags{PublicReg: c.EnablePublicReg, EmailVerify: c.EnableEmailVerify, PWReset: c.EnablePwReset}
 	commands := append(builtin.Commands(builtin.Config{
-		Accounts: accounts.Config{Rules: h.accounts, Settings: func() accounts.Settings {
-			return accounts.Settings{
-				AutoLockLimit: c.AutoLockLimit, AskCurrentPassword: c.AskCurrentPassword, VerifiedLoginOnly: c.VerifiedLoginOnly,
-			}
-		}},
-		Host: hostinfo.Config{Facts: h.facts},
+		Accounts: accounts.Config{
+			Rules: h.accounts, Mail: h.mail, Guard: newGuard(c, h.limits), Sessions: logins{h.bus, h.log},
+			Background: h.later, Log: h.log,
+			Settings: func() accounts.Settings {
+				return accounts.Settings{
+					AutoLockLimit: c.AutoLockLimit, AskCurrentPassword: c.AskCurrentPassword,
+					VerifiedLoginOnly: c.VerifiedLoginOnly, MailUnverified: c.MailUnverified,
+				}
+			},
+		},
+		Host:    hostinfo.Config{Facts: h.facts, Logs: func() hostinfo.Logs { return h.logs }},
+		Modules: modules.Config{Ranks: &ranks{store: h.store, registry: func() *registry.Registry { return h.registry }}},
 	}), h.cfg.Extra...)
 	library := fmt.Sprintf("mrci %s %d-bit", h.cfg.Version, strconv.IntSize)
-	h.registry, err = registry.New(commands, wire.CutText(library, wire.LibraryNameSize), flags, ranks)
+	h.registry, err = registry.New(commands, wire.CutText(library, wire.LibraryNameSize), flags, loaded)
 	return err
 }
 
@@ -180,11 +209,31 @@ func listen(ctx context.Context, c *conf.Config) (net.Listener, error) {
 	return l, nil
 }
 
+// closeMail is how long mails that are on their way may take when the host
+// stops.
+const closeMail = 2 * time.Second
+
 // Close gives everything back that Open has acquired. It may be called twice,
 // and after Run, which does it too.
 func (h *Host) Close() {
 	if h.listener != nil {
 		h.listener.Close()
+	}
+	if h.endLater != nil {
+		h.endLater()
+		h.later.jobs.Wait()
+	}
+	if h.mail != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), closeMail)
+		if err := h.mail.close(ctx); err != nil {
+			h.log.Error("mails were not sent", "err", err)
+		}
+		cancel()
+	}
+	if h.logs != nil {
+		if err := h.logs.Close(); err != nil {
+			h.log.Error("logs were not written", "err", err)
+		}
 	}
 	if h.store != nil {
 		if err := h.store.Close(); err != nil {

@@ -19,6 +19,8 @@ type offer struct {
 	ranked   bool // by rank: rank 1, and those at least as high as a rank that was assigned
 	// flag is the setting that makes a ranked command public too.
 	flag string
+	// needs is the setting without which nobody is offered the command.
+	needs string
 }
 
 // matrix is the table of commands 10. A new command needs a line here.
@@ -32,6 +34,26 @@ var matrix = map[string]offer{
 	"add_acct":  {ranked: true, flag: "enable_public_reg"},
 	"ls_users":  {ranked: true},
 	"host_info": {ranked: true},
+
+	"set_user_name":         {everyone: true},
+	"set_disp_name":         {everyone: true},
+	"set_email":             {everyone: true},
+	"is_email_verified":     {everyone: true},
+	"verify_email":          {everyone: true, needs: "enable_email_verify"},
+	"request_pw_reset":      {ranked: true, flag: "enable_pw_reset"},
+	"recover_acct":          {ranked: true, flag: "enable_pw_reset"},
+	"rm_acct":               {ranked: true},
+	"lock_acct":             {ranked: true},
+	"set_user_rank":         {ranked: true},
+	"force_set_email":       {ranked: true},
+	"request_new_pw":        {ranked: true},
+	"request_new_user_name": {ranked: true},
+	"add_ranked_cmd":        {ranked: true},
+	"rm_ranked_cmd":         {ranked: true},
+	"ls_ranked_cmds":        {ranked: true},
+	"ls_act_log":            {ranked: true},
+	"ls_auth_log":           {ranked: true},
+	"ls_audit":              {ranked: true},
 }
 
 // assignedRank is the rank that the test assigns to every command. Those that
@@ -68,8 +90,8 @@ func TestAccessMatrix(t *testing.T) {
 	nobody := func(flag string) func(offer) bool {
 		return func(o offer) bool { return o.nobody || flag != "" && o.flag == flag }
 	}
-	exempt := func(o offer) bool { return o.everyone }
-	byRank := func(o offer) bool { return o.everyone || o.ranked }
+	exempt := func(o offer) bool { return o.everyone && o.needs == "" }
+	byRank := func(o offer) bool { return exempt(o) || o.ranked }
 	callers := []caller{
 		{"nobody", func(*testing.T, *hosttest.Host, *hosttest.Client) {}, nobody("")},
 		{"rank too low", as("low"), exempt},
@@ -99,7 +121,7 @@ func TestAccessMatrix(t *testing.T) {
 		}
 	})
 	t.Run("not assigned", func(t *testing.T) {
-		h := matrixHost{hosttest.Start(t)}
+		h := matrixHost{hosttest.Start(t, withoutFlags)}
 		h.users()
 		for _, who := range []caller{{"rank 2", as("two"), exempt}, {"rank 5", as("five"), exempt}, {"rank 1", as("first"), byRank}} {
 			t.Run(who.name, func(t *testing.T) { h.try(t, who) })
@@ -107,11 +129,16 @@ func TestAccessMatrix(t *testing.T) {
 	})
 	for _, flag := range []string{"enable_public_reg", "enable_pw_reset", "enable_email_verify"} {
 		t.Run(flag, func(t *testing.T) {
-			h := matrixHost{hosttest.Start(t, hosttest.Set(flag+"=true"))}
+			h := matrixHost{hosttest.Start(t, withoutFlags, hosttest.Set(flag+"=true"))}
+			h.users()
 			h.try(t, caller{"nobody", func(*testing.T, *hosttest.Host, *hosttest.Client) {}, nobody(flag)})
+			h.try(t, caller{"rank 2", as("two"), func(o offer) bool { return exempt(o) || o.needs == flag }})
 		})
 	}
 }
+
+// withoutFlags turns off the settings that offer commands.
+var withoutFlags = hosttest.Set("enable_public_reg=false", "enable_pw_reset=false", "enable_email_verify=false")
 
 type matrixHost struct{ *hosttest.Host }
 
@@ -133,7 +160,7 @@ func startWithRanks(t *testing.T, commands []registry.Builtin) matrixHost {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	h := matrixHost{hosttest.Start(t, hosttest.Dir(dir))}
+	h := matrixHost{hosttest.Start(t, hosttest.Dir(dir), withoutFlags)}
 	h.users()
 	return h
 }

@@ -348,7 +348,7 @@ func TestInformation(t *testing.T) {
 			last = words[1]
 		}
 	}
-	for arguments, rows := range map[string]string{"-find LOG": "2 rows.", "-command_name ls_ -all": "2 rows.", "-find nothing": "0 rows."} {
+	for arguments, rows := range map[string]string{"-find \"LOG \"": "2 rows.", "-command_name ls_c -all": "1 row.", "-find nothing": "0 rows."} {
 		if text := hosttest.Texts(wire.Text, c.Call("ls_cmds", arguments)); !strings.HasSuffix(text, "\n"+rows+"\n") {
 			t.Errorf("ls_cmds %s:\n%s, want %s", arguments, text, rows)
 		}

@@ -36,6 +36,8 @@ type Builtin struct {
 	// Further classes that the command is of while all of When are set.
 	Further module.Class
 	When    Flags
+	// Needs are flags without which the command is offered to nobody.
+	Needs Flags
 }
 
 // RankKey names a command that a rank can be assigned to (state 1.7).
@@ -66,6 +68,7 @@ type entry struct {
 	class   module.Class
 	further module.Class
 	when    Flags
+	needs   Flags
 	// add is the ADD_CMD frame, withSchema the one for clients that asked for
 	// the schema, remove the RM_CMD frame.
 	add, withSchema, remove []byte
@@ -107,7 +110,7 @@ func newEntry(l *module.Listed, b Builtin) *entry {
 	add := func() []byte {
 		return wire.AppendFrame(nil, wire.NewCmd, wire.CmdID(wire.AsyncAddCmd), 0, wire.Append(nil, &info))
 	}
-	e := &entry{listed: l, module: BuiltinModule, class: b.Command.Class, further: b.Further, when: b.When}
+	e := &entry{listed: l, module: BuiltinModule, class: b.Command.Class, further: b.Further, when: b.When, needs: b.Needs}
 	e.add = add()
 	info.Schema = l.Command.Schema()
 	e.withSchema = add()
@@ -138,6 +141,18 @@ func (r *Registry) Offer(rank wire.Rank) *Snapshot {
 	return r.current.Load().offer(rank)
 }
 
+// Current reports whether a snapshot is of the present listing: ranks and
+// settings have not changed since it was offered.
+func (r *Registry) Current(s *Snapshot) bool { return s != nil && s.listing == r.current.Load() }
+
+// Known returns the command with the id, offered or not; nil when there is none.
+func (r *Registry) Known(id wire.CmdID) *module.Listed {
+	if i := int(id) - int(wire.FirstCmdID); i >= 0 && i < len(r.entries) {
+		return r.entries[i].listed
+	}
+	return nil
+}
+
 // relist makes a listing of the present settings. Snapshots of it are made
 // when they are first asked for.
 func (r *Registry) relist() {
@@ -147,6 +162,9 @@ func (r *Registry) relist() {
 		class := e.class
 		if r.flags.Has(e.when) {
 			class |= e.further
+		}
+		if !r.flags.Has(e.needs) {
+			class = 0
 		}
 		assigned := r.ranks[RankKey{e.module, strings.ToLower(e.listed.Command.Name)}]
 		if assigned != wire.NoRank {
@@ -197,7 +215,7 @@ func (l *listing) offer(rank wire.Rank) *Snapshot {
 }
 
 func (l *listing) snapshot(rank wire.Rank) *Snapshot {
-	s := &Snapshot{}
+	s := &Snapshot{listing: l}
 	for _, c := range l.commands {
 		if access.MayRun(c.guard, rank) {
 			s.entries = append(s.entries, c.entry)

@@ -10,6 +10,7 @@ import (
 // Snapshot is the list of commands that some sessions are offered. It never
 // changes. The nil Snapshot is the empty list.
 type Snapshot struct {
+	listing *listing         // that it was made from
 	entries []*entry         // ordered by id
 	listed  []*module.Listed // the same
 	byID    []*module.Listed // index: id - 256

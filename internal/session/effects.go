@@ -19,19 +19,36 @@ var errNotServed = errors.New("the session does not act on this async")
 // (protocol 5), and answers the call.
 func (s *Session) effect(c *call, a *instance.Async) {
 	switch p := a.Payload.(type) {
-	case *wire.UserRef:
-		if a.ID == wire.AsyncUserLogin {
-			s.loadUser(c, a, p.User)
-			return
-		}
 	case nil:
-		if a.ID == wire.AsyncLogout {
+		switch a.ID {
+		case wire.AsyncLogout:
 			s.logout()
 			c.relist = true
 			s.settle(c)
 			a.Done(nil)
 			return
+		case wire.AsyncCmdRanksChg:
+			s.relistEverybody(c, a)
+			return
 		}
+	case *wire.UserRef:
+		switch a.ID {
+		case wire.AsyncUserLogin:
+			s.loadUser(c, a, p.User)
+			return
+		case wire.AsyncUserDeleted, wire.AsyncRWMyInfo:
+			s.announce(c, a, p.User)
+			return
+		}
+	case *wire.DispRenamed:
+		s.announce(c, a, p.User)
+		return
+	case *wire.UserRenamed:
+		s.announce(c, a, p.User)
+		return
+	case *wire.RankChanged:
+		s.announce(c, a, p.User)
+		return
 	}
 	a.Done(fmt.Errorf("%v: %w", a.ID, errNotServed))
 }
@@ -40,24 +57,49 @@ func (s *Session) effect(c *call, a *instance.Async) {
 // and output until it is there.
 func (s *Session) loadUser(c *call, a *instance.Async, id wire.UserID) {
 	s.job = a
+	// What happens to the account from here on reaches the session, which then
+	// reads it once more.
+	s.incoming = id
+	s.member.SetUser(id)
 	s.group.Go(func() { // ends with the query
 		user, err := s.cfg.Users.User(s.ctx, id)
 		s.post(func() {
 			s.job = nil
-			if s.calls[c.key] != c {
+			wanted := s.incoming == id
+			s.incoming = wire.UserID{}
+			switch {
+			case s.calls[c.key] != c:
 				// Stopped meanwhile: no login is left behind.
-				a.Done(instance.ErrAbandoned)
-				return
+				err = instance.ErrAbandoned
+			case err == nil && !wanted:
+				err = account.ErrRefused // removed or locked meanwhile
 			}
-			if err == nil {
+			if err != nil {
+				s.keepUser()
+				a.Done(err)
+			} else {
 				s.login(user)
 				c.relist = true
 				s.settle(c)
+				a.Done(nil)
 			}
-			a.Done(err)
-			s.passOn(c)
+			s.reread()
+			if s.calls[c.key] == c {
+				s.passOn(c)
+			}
 		})
 	})
+}
+
+// keepUser goes on as before a login that came to nothing. What happened to the
+// old account meanwhile has not reached the session, so it is read again.
+func (s *Session) keepUser() {
+	if s.user == nil {
+		s.member.SetUser(wire.UserID{})
+		return
+	}
+	s.member.SetUser(s.user.ID)
+	s.refreshers = append(s.refreshers, refresher{done: func() {}, quiet: true})
 }
 
 // settle lets frames wait until the call has ended, which it is about to do.
@@ -77,17 +119,11 @@ func (s *Session) settle(c *call) {
 
 // login makes the session the user's (state 9).
 func (s *Session) login(user account.User) {
-	s.user = &module.User{
-		ID: user.ID, Name: user.Name, Display: user.Display, Email: user.Email,
-		Rank: user.Rank, Registered: user.Registered, EmailVerified: user.EmailVerified,
-	}
 	s.log.Info("login", "user", user.Name)
 	s.conn.SetFrameLimit(wire.MaxPayload)
 	s.conn.SetHighWater(s.cfg.Limits.Output)
 	s.budget.Store(int64(s.cfg.Limits.InputBytes))
-	s.rights = s.cfg.Registry.Offer(user.Rank)
-	s.renewView()
-	s.frame(wire.MyInfo, wire.CmdID(wire.AsyncSysMsg), 0, wire.Append(nil, s.myInfo()))
+	s.become(user)
 }
 
 // logout makes the session nobody's (state 9).
@@ -97,6 +133,7 @@ func (s *Session) logout() {
 	}
 	s.log.Info("logout", "user", s.user.Name)
 	s.user = nil
+	s.member.SetUser(wire.UserID{})
 	s.conn.SetFrameLimit(s.cfg.Limits.AnonymousFrame)
 	s.conn.SetHighWater(s.cfg.Limits.AnonymousOutput)
 	s.budget.Store(int64(s.cfg.Limits.AnonymousInput))
@@ -126,10 +163,12 @@ func (s *Session) renewView() {
 
 // runInline runs a short command on the owner's goroutine.
 func (s *Session) runInline(c *call, f wire.Frame) {
+	s.note(c, f)
 	s.inline = c
 	end := instance.Run(s.ctx, (*inlineRuntime)(s), c.listed, f, s.log)
 	s.inline = nil
 	s.idle(c.key.cmd, c.key.branch, end.Code, end.Data)
+	s.audit(c, end)
 	if c.relist {
 		s.offer()
 	}

@@ -259,7 +259,7 @@ func (s *Session) heldBack() bool {
 		s.watchBudget()
 		return true
 	}
-	return s.job != nil || s.settling != nil || s.closing || s.conn.Congested()
+	return s.busy() || s.settling != nil || s.closing || s.conn.Congested()
 }
 
 // overBudget reports whether commands have not taken so much of what was read
@@ -279,7 +279,7 @@ func (s *Session) consumed(bytes int) {
 
 // takeOutputs passes on what calls have to say, as far as the client reads.
 func (s *Session) takeOutputs() {
-	for len(s.waiting) > 0 && s.job == nil && !s.closing && !s.conn.Congested() {
+	for len(s.waiting) > 0 && !s.busy() && !s.closing && !s.conn.Congested() {
 		i := s.waiting[0]
 		s.waiting[0] = nil
 		s.waiting = s.waiting[1:]

@@ -27,6 +27,7 @@ type call struct {
 	taken uint64      // its progress when stuck was set
 	// settled ends the wait of other frames for this call.
 	settled *time.Timer
+	record  record
 }
 
 func (c *call) stopTimers() {
@@ -59,6 +60,7 @@ func (s *Session) route(f wire.Frame, owned bool) {
 	listed := s.mayRun(f.Cmd)
 	switch {
 	case listed == nil:
+		s.auditRefusal(f)
 		s.refuse(f.Cmd, f.Branch, wire.InvalidParams, fmt.Sprintf("There is no command with the id %d for you; ls_cmds lists yours.", f.Cmd))
 	case listed.Command.Inline:
 		s.runInline(&call{key: key, listed: listed}, f)
@@ -70,6 +72,10 @@ func (s *Session) route(f wire.Frame, owned bool) {
 // mayRun returns the command with the id when this session was offered it and
 // has not lost the right since; nil otherwise.
 func (s *Session) mayRun(id wire.CmdID) *module.Listed {
+	if !s.cfg.Registry.Current(s.rights) {
+		// Ranks have changed, and the event that says so is still on its way.
+		s.rights = s.cfg.Registry.Offer(s.rank())
+	}
 	listed := s.offered.Lookup(id)
 	if listed == nil || s.rights.Lookup(id) != listed {
 		return nil
@@ -89,6 +95,7 @@ func (s *Session) startCall(key callKey, listed *module.Listed, f wire.Frame, ow
 		return
 	}
 	c := &call{key: key, listed: listed, cost: instance.Cost(f)}
+	s.note(c, f)
 	s.calls[key] = c
 	s.used.Add(int64(c.cost))
 	if !owned {
@@ -222,7 +229,7 @@ func (s *Session) answerPending(c *call, err error) {
 
 // passOn sends a call's output, in order, until it has to wait for a job.
 func (s *Session) passOn(c *call) {
-	for len(c.pending) > 0 && s.job == nil {
+	for len(c.pending) > 0 && !s.busy() {
 		o := c.pending[0]
 		c.pending[0] = instance.Output{}
 		c.pending = c.pending[1:]
@@ -251,6 +258,7 @@ func (s *Session) finish(c *call, end instance.End) {
 		s.settling = nil
 	}
 	s.idle(c.key.cmd, c.key.branch, end.Code, end.Data)
+	s.audit(c, end)
 	if c.relist {
 		s.offer()
 	}

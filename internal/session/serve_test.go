@@ -12,6 +12,7 @@ import (
 	"go.uber.org/goleak"
 
 	"mrci.dev/mrci/internal/account"
+	"mrci.dev/mrci/internal/bus"
 	"mrci.dev/mrci/internal/conn"
 	"mrci.dev/mrci/internal/host/hosttest"
 	"mrci.dev/mrci/internal/registry"
@@ -154,6 +155,7 @@ func (s *server) run(ctx context.Context, nc net.Conn) {
 	}
 	one := session.New(c, session.Config{
 		Registry: s.registry, Users: s.users, Limits: s.limits,
+		Bus: bus.NewMemory(), Journal: noJournal{},
 		Log: slog.New(slog.DiscardHandler), Greeting: "hello",
 	})
 	s.started <- one
@@ -323,3 +325,9 @@ func commands(release <-chan struct{}) []*module.Command {
 		}},
 	}
 }
+
+// noJournal is for sessions whose records do not matter.
+type noJournal struct{}
+
+func (noJournal) Activity(*module.Session, string)                       {}
+func (noJournal) Audit(*module.Session, string, string, wire.ReturnCode) {}

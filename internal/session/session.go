@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"mrci.dev/mrci/internal/account"
+	"mrci.dev/mrci/internal/bus"
 	"mrci.dev/mrci/internal/conn"
 	"mrci.dev/mrci/internal/instance"
 	"mrci.dev/mrci/internal/registry"
@@ -21,6 +22,15 @@ import (
 // Users is where a session finds the account that it is logged in as.
 type Users interface {
 	User(ctx context.Context, id wire.UserID) (account.User, error)
+}
+
+// Journal is where a session leaves its records. Its methods never wait.
+type Journal interface {
+	// Activity records the beginning and the end of a session (state 1.10).
+	Activity(view *module.Session, entry string)
+	// Audit records a call that has changed something, or that was refused for
+	// its rights. arguments never hold an answer to PRIV_TEXT.
+	Audit(view *module.Session, command, arguments string, code wire.ReturnCode)
 }
 
 // Limits bound what one session may ask of the host.
@@ -64,6 +74,8 @@ func DefaultLimits() Limits {
 type Config struct {
 	Registry *registry.Registry
 	Users    Users
+	Bus      bus.Bus
+	Journal  Journal
 	Limits   Limits
 	Log      *slog.Logger
 	// Greeting is the text of ASYNC_RDY, which clients may show.
@@ -99,6 +111,7 @@ type Session struct {
 	debug   bool            // a line per frame is wanted
 
 	mailbox mailbox
+	member  bus.Member
 
 	// used counts the bytes that commands have not taken, over all calls,
 	// budget is how many that may be, and taken how many they ever took.
@@ -118,10 +131,19 @@ type Session struct {
 	out     *scratch        // frames that are on their way to the send queue
 	queued  bool            // something was queued since the last flush
 	waiting []*instance.Instance
+	// incoming is the user of a login that is under way; zero: none.
+	incoming wire.UserID
+	// reading: the account is being read again, for those who left refreshers
+	// before; refreshers came since.
+	reading    bool
+	refreshers []refresher
+	// asked are asyncs that have not been answered yet; nil: none ever were.
+	asked map[*instance.Async]struct{}
 	// settling has changed the login and is about to end: frames wait, so that
 	// the client has its new list before anything else (commands 1.3).
 	settling *call
 	starving *time.Timer // watches a budget that is spent
+	refusals int         // that were recorded in the audit log
 	// closing: the last frames have been queued, nothing more is read.
 	closing bool
 }
@@ -140,6 +162,7 @@ func New(c *conn.Conn, cfg Config) *Session {
 	c.SetHighWater(cfg.Limits.AnonymousOutput)
 	s.granted = c.Header().Wanted & wire.ExtSchema
 	c.OnDrain(s.wake)
+	s.renewView()
 	return s
 }
 
@@ -166,6 +189,7 @@ func (s *Session) Run(ctx context.Context) error {
 //go:noinline
 func (s *Session) logEnd(reason error) {
 	s.log.Info("session ended", "reason", reason.Error())
+	s.cfg.Journal.Activity(s.View(), "session ended: "+reason.Error())
 }
 
 // begin greets the client. It has a frame of its own, so that the stack of an
@@ -180,6 +204,8 @@ func (s *Session) begin(ctx context.Context) (stop func()) {
 		s.conn.StopReading()
 	})
 	s.log.Info("session started", "app", s.conn.Header().AppName, "tls", s.conn.Encrypted())
+	s.member = s.cfg.Bus.Join(s.conn.ID(), s)
+	s.cfg.Journal.Activity(s.View(), "session started")
 	s.start()
 	s.own(true)
 	return func() {
@@ -205,7 +231,6 @@ func (s *Session) start() {
 		s.frame(wire.Bytes, wire.CmdID(wire.AsyncExtensions), 0, wire.Append(nil, &wire.ExtensionsGranted{Granted: s.granted}))
 	}
 	s.rights = s.cfg.Registry.Offer(wire.NoRank)
-	s.renewView()
 	s.offer()
 	s.frame(wire.Text, wire.CmdID(wire.AsyncRdy), 0, []byte(s.cfg.Greeting+"\n"))
 }
@@ -266,12 +291,16 @@ func (s *Session) refuseFrame(e *conn.FrameTooLargeError) {
 func (s *Session) close(reason error) {
 	s.end(reason)
 	s.mailbox.close()
+	s.member.Leave()
 	// The mailbox runs nothing any more: the session's state is the reader's.
 	for _, c := range s.calls {
 		s.giveUp(c, wire.Aborted, reason)
 	}
 	if s.job != nil {
 		s.job.Done(reason)
+	}
+	for a := range s.asked {
+		s.answer(a, reason)
 	}
 	if s.starving != nil {
 		s.starving.Stop()

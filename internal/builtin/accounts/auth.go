@@ -71,8 +71,13 @@ func (c commands) askPassword(ctx context.Context, call *module.Call, login acco
 		if answer == "" {
 			return account.User{}, cancelled(ctx, call)
 		}
-		user, err := c.Rules.Authenticate(ctx, login, account.Secret(answer), call.Session().Addr)
+		addr := call.Session().Addr
+		if !c.Guard.TryAllowed(addr) {
+			return account.User{}, tooManyTries()
+		}
+		user, err := c.Rules.Authenticate(ctx, login, account.Secret(answer), addr)
 		if err == nil {
+			c.Guard.TrySucceeded(addr)
 			return user, nil
 		}
 		if !errors.Is(err, account.ErrRefused) {
@@ -137,7 +142,8 @@ func (c commands) askNewName(ctx context.Context, call *module.Call, user accoun
 		if account.Fold(name) != account.Fold(user.Name) {
 			renamed, err := c.Rules.Rename(ctx, user.ID, name)
 			if err == nil {
-				return renamed, nil
+				// The user's other sessions, if there are any.
+				return renamed, call.Async(ctx, wire.AsyncUserRenamed, &wire.UserRenamed{User: renamed.ID, Name: renamed.Name})
 			}
 			if text, again = broken(err); !again {
 				return account.User{}, explain(err)

@@ -37,6 +37,9 @@ func (c commands) runAdd(ctx context.Context, call *module.Call) error {
 	if err := c.Rules.CheckNew(ctx, n); err != nil {
 		return explain(err)
 	}
+	if call.Session().User == nil && !c.Guard.RegistrationAllowed(call.Session().Addr) {
+		return module.Invalid("Too many accounts were registered from your address; try again in an hour.")
+	}
 	for {
 		answer, err := call.Secret(ctx, "Password of the new account: ")
 		if err != nil {

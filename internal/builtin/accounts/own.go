@@ -113,7 +113,14 @@ func (c commands) runSetPassword(ctx context.Context, call *module.Call) error {
 		if answer == "" {
 			return module.ErrAborted
 		}
-		_, err = c.Rules.Authenticate(ctx, account.Login{Name: user.Name}, account.Secret(answer), call.Session().Addr)
+		addr := call.Session().Addr
+		if !c.Guard.TryAllowed(addr) {
+			return tooManyTries()
+		}
+		_, err = c.Rules.Authenticate(ctx, account.Login{Name: user.Name}, account.Secret(answer), addr)
+		if err == nil {
+			c.Guard.TrySucceeded(addr)
+		}
 		if errors.Is(err, account.ErrRefused) {
 			return module.Invalid("That is not your current password.")
 		}

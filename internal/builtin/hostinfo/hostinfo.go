@@ -1,5 +1,5 @@
-// Package hostinfo has the built-in commands that tell about the host: itself
-// and the commands that it offers (commands 5).
+// Package hostinfo has the built-in commands that tell about the host: itself,
+// the commands that it offers, and its logs (commands 5).
 package hostinfo
 
 import (
@@ -30,6 +30,7 @@ type Facts struct {
 // Config is what the commands need.
 type Config struct {
 	Facts func() Facts
+	Logs  func() Logs
 }
 
 // Commands returns the package's commands.
@@ -38,6 +39,9 @@ func Commands(cfg Config) []registry.Builtin {
 		{Command: listCommands()},
 		{Command: commandInfo()},
 		{Command: hostInfo(cfg.Facts)},
+		{Command: listActivity(cfg.Logs)},
+		{Command: listAuth(cfg.Logs)},
+		{Command: listAudit(cfg.Logs)},
 	}
 }
 

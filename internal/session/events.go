@@ -1,0 +1,240 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"mrci.dev/mrci/internal/account"
+	"mrci.dev/mrci/internal/bus"
+	"mrci.dev/mrci/internal/instance"
+	"mrci.dev/mrci/module"
+	"mrci.dev/mrci/wire"
+)
+
+// requestTimeout is how long a change of rights waits for the sessions that it
+// binds. They act within microseconds; only a node that is gone takes longer.
+const requestTimeout = 5 * time.Second
+
+// Receive implements bus.Receiver.
+func (s *Session) Receive(d bus.Delivery) {
+	s.post(func() { s.event(d) })
+}
+
+// event acts on what another session has caused (protocol 5).
+func (s *Session) event(d bus.Delivery) {
+	switch d.Async {
+	case wire.AsyncDispRenamed, wire.AsyncUserRenamed, wire.AsyncRWMyInfo, wire.AsyncUserRankChg:
+		if s.concerns(d.User) {
+			s.refresh(nil, d.Answer)
+			return
+		}
+	case wire.AsyncUserDeleted, wire.AsyncLogout:
+		if s.concerns(d.User) {
+			s.evict(d.Async, d.User, d.Text)
+			s.offer()
+		}
+	case wire.AsyncCmdRanksChg:
+		s.rights = s.cfg.Registry.Offer(s.rank())
+		s.offer()
+	}
+	d.Answer()
+}
+
+// concerns reports whether the session is logged in as the user, or about to
+// be.
+func (s *Session) concerns(id wire.UserID) bool {
+	return s.user != nil && s.user.ID == id || s.incoming == id && !id.IsZero()
+}
+
+func (s *Session) rank() wire.Rank {
+	if s.user == nil {
+		return wire.NoRank
+	}
+	return s.user.Rank
+}
+
+// evict ends the login and tells the client why; USER_DELETED carries the user
+// id besides (commands 1.9). The client's list is not told yet.
+func (s *Session) evict(async wire.AsyncID, id wire.UserID, text string) {
+	s.incoming = wire.UserID{} // a login under way finds that out
+	if s.user == nil || s.user.ID != id {
+		return
+	}
+	s.frame(wire.Text, wire.CmdID(wire.AsyncSysMsg), 0, []byte(text+"\n"))
+	if async == wire.AsyncUserDeleted {
+		s.frame(wire.Bytes, wire.CmdID(wire.AsyncUserDeleted), 0, wire.Append(nil, &wire.UserRef{User: id}))
+	}
+	s.logout()
+}
+
+// Texts that a client gets when its login ends.
+const (
+	textRemoved = "Your account has been removed; you are logged out."
+	textUnread  = "Your account could not be read; you are logged out. Log in again in a moment."
+)
+
+// busy reports whether the account is being read: frames and output wait.
+func (s *Session) busy() bool { return s.job != nil || s.reading }
+
+// refresher waits for the account to have been read again: the call whose IDLE
+// has to come before a new command list, if there is one, and who is to be
+// told. quiet: nothing is known to have changed.
+type refresher struct {
+	call  *call
+	done  func()
+	quiet bool
+}
+
+// refresh reads the account again and tells the client what has changed. Frames
+// wait meanwhile, so that nothing starts under an old right. done is called
+// when the session has acted.
+func (s *Session) refresh(c *call, done func()) {
+	s.refreshers = append(s.refreshers, refresher{call: c, done: done})
+	s.reread()
+}
+
+// reread reads the account beside the owner, unless it is being read: then it
+// is read once more afterwards, because what is being read may be too old.
+func (s *Session) reread() {
+	if s.reading || s.job != nil || len(s.refreshers) == 0 {
+		return
+	}
+	waiting := s.refreshers
+	s.refreshers = nil
+	if s.user == nil { // logged out meanwhile
+		for _, r := range waiting {
+			r.done()
+		}
+		return
+	}
+	s.reading = true
+	id := s.user.ID
+	s.group.Go(func() { // ends with the query
+		user, err := s.cfg.Users.User(s.ctx, id)
+		s.post(func() {
+			s.reading = false
+			s.refreshed(id, user, err, waiting)
+			for _, r := range waiting {
+				r.done()
+			}
+			s.reread()
+			for _, c := range s.calls {
+				s.passOn(c)
+			}
+		})
+	})
+}
+
+// refreshed makes the session what the account says now.
+func (s *Session) refreshed(id wire.UserID, user account.User, err error, waiting []refresher) {
+	if s.user == nil || s.user.ID != id {
+		return
+	}
+	switch {
+	case errors.Is(err, account.ErrNotFound):
+		s.evict(wire.AsyncUserDeleted, id, textRemoved)
+	case err != nil:
+		s.log.Error("account not read", "user", s.user.Name, "err", err)
+		s.evict(wire.AsyncLogout, id, textUnread)
+	default:
+		if !allQuiet(waiting) || *userOf(user) != *s.user {
+			s.become(user)
+		}
+	}
+	for _, r := range waiting {
+		if r.call != nil && s.calls[r.call.key] == r.call {
+			r.call.relist = true
+			return
+		}
+	}
+	s.offer()
+}
+
+func allQuiet(waiting []refresher) bool {
+	for _, r := range waiting {
+		if !r.quiet {
+			return false
+		}
+	}
+	return true
+}
+
+// userOf is the part of an account that commands may know.
+func userOf(user account.User) *module.User {
+	return &module.User{
+		ID: user.ID, Name: user.Name, Display: user.Display, Email: user.Email,
+		Rank: user.Rank, Registered: user.Registered, EmailVerified: user.EmailVerified,
+	}
+}
+
+// become takes over what the account says, and tells the client.
+func (s *Session) become(user account.User) {
+	s.user = userOf(user)
+	s.rights = s.cfg.Registry.Offer(user.Rank)
+	s.renewView()
+	s.frame(wire.MyInfo, wire.CmdID(wire.AsyncSysMsg), 0, wire.Append(nil, s.myInfo()))
+}
+
+// announce carries an async of a call to the sessions that it concerns, this
+// one included, and answers the call when all have acted.
+func (s *Session) announce(c *call, a *instance.Async, user wire.UserID) {
+	s.ask(a)
+	left := 2
+	part := func() {
+		left--
+		if left == 0 {
+			s.answer(a, nil)
+		}
+	}
+	e := bus.Event{Async: a.ID, From: s.conn.ID(), User: user, Text: textRemoved}
+	s.group.Go(func() { // ends with the answers, or with their time
+		ctx, cancel := context.WithTimeout(s.ctx, requestTimeout)
+		defer cancel()
+		if err := s.cfg.Bus.Request(ctx, bus.ToUser(user), e); err != nil && s.ctx.Err() == nil {
+			s.log.Warn("session did not answer", "async", a.ID.String(), "err", err)
+		}
+		s.post(part)
+	})
+	switch {
+	case !s.concerns(user):
+		part()
+	case a.ID == wire.AsyncUserDeleted:
+		s.evict(a.ID, user, textRemoved)
+		c.relist = true
+		part()
+	default:
+		s.refresh(c, part)
+	}
+}
+
+// relistEverybody tells all sessions that the ranks of commands have changed.
+// The registry has the new ranks already, and every session looks there before
+// it starts a command.
+func (s *Session) relistEverybody(c *call, a *instance.Async) {
+	s.rights = s.cfg.Registry.Offer(s.rank())
+	c.relist = true
+	s.ask(a)
+	e := bus.Event{Async: a.ID, From: s.conn.ID()}
+	s.group.Go(func() {
+		s.cfg.Bus.Publish(bus.Everybody(), e)
+		s.post(func() { s.answer(a, nil) })
+	})
+}
+
+// ask notes that an async will be answered.
+func (s *Session) ask(a *instance.Async) {
+	if s.asked == nil {
+		s.asked = make(map[*instance.Async]struct{})
+	}
+	s.asked[a] = struct{}{}
+}
+
+// answer answers an async that a call waits for, unless the end of the session
+// has done so.
+func (s *Session) answer(a *instance.Async, err error) {
+	if _, waits := s.asked[a]; waits {
+		delete(s.asked, a)
+		a.Done(err)
+	}
+}
