@@ -128,7 +128,7 @@ func (c commands) runSetPassword(ctx context.Context, call *module.Call) error {
 			return explain(err)
 		}
 	}
-	if err := c.askNewPassword(ctx, call, user.ID, "New password: ", false); err != nil {
+	if _, err := c.askNewPassword(ctx, call, newPassword{user: user.ID, prompt: "New password: "}); err != nil {
 		return err
 	}
 	return call.Line(context.WithoutCancel(ctx), "Your password has been changed.")
