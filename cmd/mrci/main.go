@@ -25,8 +25,10 @@ import (
 type commandLine struct {
 	Dir string `placeholder:"DIR" help:"Keep configuration, data, certificate and control socket below DIR (environment MRCI_DIR)."`
 
-	Host     hostCmd     `cmd:"" help:"Run the host."`
-	AddAdmin addAdminCmd `cmd:"" name:"add-admin" help:"Make an administrator's account."`
+	Host          hostCmd          `cmd:"" help:"Run the host."`
+	AddAdmin      addAdminCmd      `cmd:"" name:"add-admin" help:"Make an administrator's account."`
+	Elevate       elevateCmd       `cmd:"" help:"Give an account rank 1."`
+	ResetPassword resetPasswordCmd `cmd:"" name:"reset-password" help:"Give an account a new password."`
 
 	Connect    connectCmd    `cmd:"" help:"Type commands for a host."`
 	Run        runCmd        `cmd:"" help:"Run one command on a host, for scripts."`
@@ -43,7 +45,11 @@ var clientCommands = map[string]bool{"connect": true, "run": true, "known-hosts"
 // word (state 6).
 var oldSpellings = map[string]string{
 	"-help": "--help", "-about": "version", "-host": "host", "-add_admin": "add-admin",
+	"-elevate": "elevate", "-res_pw": "reset-password",
 }
+
+// oldSwitches are further switches in that style, behind the first word.
+var oldSwitches = map[string]string{"-password_stdin": "--password-stdin"}
 
 // app is the process around a sub-command.
 type app struct {
@@ -88,6 +94,11 @@ func (a *app) main(args []string) (status int) {
 	}
 	if name, ok := oldSpellings[strings.ToLower(args[0])]; ok {
 		args = append([]string{name}, args[1:]...)
+		for i, word := range args {
+			if name, ok := oldSwitches[strings.ToLower(word)]; ok {
+				args[i] = name
+			}
+		}
 	} else if word := args[0]; len(word) > 2 && word[0] == '-' && word[1] != '-' {
 		return a.fail(unknownOption(word))
 	}

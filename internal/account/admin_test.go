@@ -469,3 +469,53 @@ func TestRemovedDuringLogin(t *testing.T) {
 		}
 	}
 }
+
+// TestGivenPasswords: what the host program sets from standard input (state 6).
+func TestGivenPasswords(t *testing.T) {
+	f := newFixture(t)
+	const given, again = "Given-horse7", "Another-horse8"
+	var rule *account.RuleError
+	for _, bad := range []struct{ name, password string }{{"x", given}, {"root", given}, {"boss", "weak"}, {"boss", "My-BOSS-77"}} {
+		if _, err := f.CreateAdminWith(ctx, bad.name, account.Secret(bad.password)); !errors.As(err, &rule) {
+			t.Errorf("%+v: %v", bad, err)
+		}
+	}
+	u, err := f.CreateAdminWith(ctx, "boss", given)
+	if err != nil || u.Rank != 1 || u.NewPasswordReq || u.Email != "boss@change_me.null" {
+		t.Fatalf("%+v, %v", u, err)
+	}
+	if _, err := f.CreateAdminWith(ctx, "BOSS", given); !errors.Is(err, account.ErrNameTaken) {
+		t.Errorf("twice: %v", err)
+	}
+	if _, err := f.ResetPasswordTo(ctx, "nobody", given); !errors.Is(err, account.ErrNotFound) {
+		t.Errorf("unknown: %v", err)
+	}
+	if _, err := f.ResetPasswordTo(ctx, "boss", "weak"); !errors.As(err, &rule) {
+		t.Errorf("weak: %v", err)
+	}
+	for _, pw := range []account.Secret{given, again} { // the current one is allowed
+		if u, err := f.ResetPasswordTo(ctx, "boss", pw); err != nil || u.NewPasswordReq {
+			t.Errorf("%+v, %v", u, err)
+		}
+		if _, err := f.Authenticate(ctx, account.Login{Name: "boss"}, pw, remote); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := f.Confirm(ctx, u.ID, again); err != nil {
+		t.Error(err)
+	}
+	for name, err := range map[string]error{
+		"old password": f.Confirm(ctx, u.ID, given), "nobody": f.Confirm(ctx, wire.UserID{9}, given),
+	} {
+		if !errors.Is(err, account.ErrRefused) {
+			t.Errorf("confirm with %s: %v", name, err)
+		}
+	}
+	admin := f.create(t, "admin")
+	if _, err := f.Lock(ctx, admin.ID, "boss", true, func(_, _ account.User) error { return nil }); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Confirm(ctx, u.ID, again); !errors.Is(err, account.ErrRefused) {
+		t.Errorf("confirm when locked: %v", err)
+	}
+}

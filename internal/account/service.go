@@ -227,9 +227,36 @@ func (s *Service) CreateAdmin(ctx context.Context, name string) (User, Secret, e
 	return s.createAdmin(ctx, name, false)
 }
 
+// CreateAdminWith is CreateAdmin with a password that somebody has chosen. It
+// obeys state 2.5 and need not be changed.
+func (s *Service) CreateAdminWith(ctx context.Context, name string, pw Secret) (User, error) {
+	n, err := newAdmin(name)
+	if err != nil {
+		return User{}, err
+	}
+	if err := s.CheckPassword(n, pw); err != nil {
+		return User{}, err
+	}
+	return s.create(ctx, User{Name: n.Name, Email: n.Email, Rank: adminRank}, pw, false)
+}
+
 func (s *Service) createAdmin(ctx context.Context, name string, first bool) (User, Secret, error) {
-	if err := CheckName(name); err != nil {
+	n, err := newAdmin(name)
+	if err != nil {
 		return User{}, "", err
+	}
+	pw := generate(n)
+	u, err := s.create(ctx, User{Name: n.Name, Email: n.Email, Rank: adminRank, NewPasswordReq: true}, pw, first)
+	if err != nil {
+		return User{}, "", err
+	}
+	return u, pw, nil
+}
+
+// newAdmin gives an administrator the placeholder for an address.
+func newAdmin(name string) (NewAccount, error) {
+	if err := CheckName(name); err != nil {
+		return NewAccount{}, err
 	}
 	email := name + "@" + adminDomain
 	if CheckEmail(email) != nil {
@@ -237,12 +264,7 @@ func (s *Service) createAdmin(ctx context.Context, name string, first bool) (Use
 		// digits for each of 24 bytes still fit.
 		email = hex.EncodeToString([]byte(name)) + "@" + adminDomain
 	}
-	pw := generate(NewAccount{Name: name, Email: email})
-	u, err := s.create(ctx, User{Name: name, Email: email, Rank: adminRank, NewPasswordReq: true}, pw, first)
-	if err != nil {
-		return User{}, "", err
-	}
-	return u, pw, nil
+	return NewAccount{Name: name, Email: email}, nil
 }
 
 func (s *Service) create(ctx context.Context, u User, pw Secret, first bool) (User, error) {
@@ -333,6 +355,27 @@ func (s *Service) newHash(ctx context.Context, old Record, pw Secret) (string, e
 	return s.hasher.hash(ctx, pw)
 }
 
+// Confirm reports whether a password that was right a while ago still opens
+// the account: ErrRefused when it has been replaced, or the account is locked
+// or gone. It counts nothing and is for those who have logged in with the
+// password already.
+func (s *Service) Confirm(ctx context.Context, id wire.UserID, pw Secret) error {
+	r, err := s.store.Account(ctx, Key{ID: id})
+	switch {
+	case errors.Is(err, ErrNotFound):
+		return ErrRefused
+	case err != nil:
+		return doing("read an account", err)
+	case r.Locked:
+		return ErrRefused
+	}
+	match, _, err := s.hasher.verify(ctx, r.Hash, pw)
+	if err == nil && !match {
+		err = ErrRefused
+	}
+	return err
+}
+
 // setHash stores a password that the owner of the account has chosen.
 func (r *Record) setHash(hash string) {
 	r.Hash = hash
@@ -344,31 +387,52 @@ func (r *Record) setHash(hash string) {
 // at the next login, ends a lock by failures (state 6, 3.2) and voids a
 // recovery password. A lock made by lock_acct stays.
 func (s *Service) ResetPassword(ctx context.Context, name string) (User, Secret, error) {
-	u, err := s.UserByName(ctx, name)
+	u, err := s.Find(ctx, name)
 	if err != nil {
 		return User{}, "", err
 	}
 	pw := generate(NewAccount{Name: u.Name, Email: u.Email, Display: u.Display})
-	hash, err := s.hasher.hash(ctx, pw)
+	u, err = s.resetPassword(ctx, u.ID, pw, true)
 	if err != nil {
 		return User{}, "", err
 	}
-	u, err = s.change(ctx, u.ID, func(r *Record) error {
+	return u, pw, nil
+}
+
+// ResetPasswordTo is ResetPassword with a password that somebody has chosen.
+// It obeys state 2.5, may be the current one, and need not be changed.
+func (s *Service) ResetPasswordTo(ctx context.Context, name string, pw Secret) (User, error) {
+	u, err := s.Find(ctx, name)
+	if err != nil {
+		return User{}, err
+	}
+	if err := s.CheckPassword(NewAccount{Name: u.Name, Email: u.Email, Display: u.Display}, pw); err != nil {
+		return User{}, err
+	}
+	return s.resetPassword(ctx, u.ID, pw, false)
+}
+
+func (s *Service) resetPassword(ctx context.Context, id wire.UserID, pw Secret, demand bool) (User, error) {
+	hash, err := s.hasher.hash(ctx, pw)
+	if err != nil {
+		return User{}, err
+	}
+	u, err := s.change(ctx, id, func(r *Record) error {
 		r.setHash(hash)
-		r.NewPasswordReq = true
+		r.NewPasswordReq = demand
 		r.Tally = Tally{}
 		return nil
 	})
 	if err != nil {
-		return User{}, "", err
+		return User{}, err
 	}
 	s.log.Info("password reset", "user", u.ID)
-	return u, pw, nil
+	return u, nil
 }
 
 // Elevate gives an account rank 1 and ends a lock by failures (state 6, 3.2).
 func (s *Service) Elevate(ctx context.Context, name string) (User, error) {
-	u, err := s.UserByName(ctx, name)
+	u, err := s.Find(ctx, name)
 	if err != nil {
 		return User{}, err
 	}

@@ -37,6 +37,9 @@ type Config struct {
 	// Consumed tells the session that the command has taken input of so many
 	// bytes, or that it was dropped. It must not wait.
 	Consumed func(bytes int)
+	// Orphaned takes an async that the session will never see, because the call
+	// was given up before. It answers the command and must not wait.
+	Orphaned func(*Async)
 	// Group counts the command's goroutine.
 	Group *sync.WaitGroup
 }
@@ -236,6 +239,12 @@ func (i *Instance) Resume() {
 // behind TERM_CMD or KILL_CMD is left for Leftover.
 func (i *Instance) Abandon(cause error) {
 	i.cancel(cause)
+	var orphans []*Async
+	defer func() { // without the lock
+		for _, a := range orphans {
+			i.cfg.Orphaned(a)
+		}
+	}()
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	if i.abandoned {
@@ -246,7 +255,7 @@ func (i *Instance) Abandon(cause error) {
 	i.out, i.outBytes = nil, 0
 	for _, o := range dropped {
 		if o.Async != nil {
-			o.Async.Done(ErrAbandoned)
+			orphans = append(orphans, o.Async)
 		}
 	}
 	i.dropInput()

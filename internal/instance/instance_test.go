@@ -44,7 +44,8 @@ func startWith(t *testing.T, cmd *module.Command, first wire.Frame, promptTimeou
 	view := &module.Session{App: "app"}
 	ctx, cancel := context.WithCancel(context.Background())
 	r.Instance = instance.Start(ctx, instance.Config{
-		Command: &module.Listed{ID: 300, Name: cmd.Name, Command: cmd}, Branch: 5,
+		Orphaned: func(a *instance.Async) { a.Done(instance.ErrAbandoned) },
+		Command:  &module.Listed{ID: 300, Name: cmd.Name, Command: cmd}, Branch: 5,
 		Log:           slog.New(slog.NewTextHandler(&r.log, nil)),
 		PromptTimeout: promptTimeout,
 		Session:       func() *module.Session { return view },

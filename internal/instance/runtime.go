@@ -25,7 +25,10 @@ func (r *runtime) Send(ctx context.Context, t wire.TypeID, payload []byte) error
 // Async implements module.Runtime.
 func (r *runtime) Async(ctx context.Context, id wire.AsyncID, p wire.Payload) error {
 	a := &Async{ID: id, Payload: p, done: make(chan error, 1)}
-	if err := r.send(ctx, Output{Async: a}); err != nil {
+	switch err := r.send(ctx, Output{Async: a}); {
+	case errors.Is(err, ErrAbandoned):
+		r.cfg.Orphaned(a)
+	case err != nil:
 		return err
 	}
 	// The session answers every request, when it abandons the call too.

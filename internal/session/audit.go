@@ -1,6 +1,8 @@
 package session
 
 import (
+	"strings"
+
 	"mrci.dev/mrci/internal/instance"
 	"mrci.dev/mrci/module"
 	"mrci.dev/mrci/wire"
@@ -10,9 +12,12 @@ import (
 // log: a client that tries everything must not fill the disk.
 const maxRefusals = 100
 
-// maxRecorded bounds the arguments that are remembered for the audit log, in
-// bytes. The log keeps no more.
-const maxRecorded = 4 << 10
+// Bounds of what is remembered of a call's arguments, in bytes. A value is cut,
+// so that a long one does not keep others out of the row.
+const (
+	maxRecorded = 256 << 10
+	maxValue    = 600 // more than any value that a command accepts
+)
 
 // record is what the audit log will say of a call.
 type record struct {
@@ -28,15 +33,45 @@ func (s *Session) note(c *call, f wire.Frame) {
 	if desc.Hints.ReadOnly || desc.Input != module.TextInput && desc.Input != module.GenFileInput {
 		return
 	}
-	c.record = record{wanted: true, view: s.View(), arguments: recorded(f)}
+	c.record = record{wanted: true, view: s.View(), arguments: recorded(desc, f)}
 }
 
-// recorded returns the arguments of a call as they are kept.
-func recorded(f wire.Frame) string {
-	if f.Type != wire.Text && f.Type != wire.GenFile {
+// recorded returns the arguments of a call as they are kept: the switches that
+// the command has, with their values. Anything else is ignored by the command
+// too, and may be an answer to PRIV_TEXT that came after the end of its call.
+func recorded(desc *module.Command, f wire.Frame) string {
+	switch {
+	case f.Type != wire.Text && f.Type != wire.GenFile:
 		return "(" + f.Type.String() + ")"
+	case len(f.Payload) > maxRecorded:
+		return "(too long)"
 	}
-	return string(f.Payload[:min(len(f.Payload), maxRecorded+1)])
+	args, _, _ := desc.ParseArgs(f.Payload) // what could be read counts
+	var b strings.Builder
+	for _, a := range desc.Args {
+		if !args.Has(a.Name) {
+			continue
+		}
+		if b.Len() > 0 {
+			b.WriteByte(' ')
+		}
+		b.WriteString("-" + a.Name)
+		if v := args.String(a.Name); v != "" {
+			b.WriteString(" " + quoted(v))
+		}
+	}
+	return b.String()
+}
+
+// quoted is a value as it can be typed (commands 1.2).
+func quoted(v string) string {
+	if len(v) > maxValue {
+		v = strings.ToValidUTF8(v[:maxValue], "") + "..."
+	}
+	if !strings.HasPrefix(v, "-") && !strings.ContainsAny(v, " \t\r\n'\"") {
+		return v
+	}
+	return `"` + strings.ReplaceAll(v, `"`, `\"`) + `"`
 }
 
 // audit records how a call has ended. A call of somebody who is not logged in
@@ -64,5 +99,5 @@ func (s *Session) auditRefusal(f wire.Frame) {
 		return
 	}
 	s.refusals++
-	s.cfg.Journal.Audit(s.View(), known.Name, recorded(f), wire.InvalidParams)
+	s.cfg.Journal.Audit(s.View(), known.Name, recorded(known.Command, f), wire.InvalidParams)
 }

@@ -23,7 +23,6 @@ func (s *Session) effect(c *call, a *instance.Async) {
 		switch a.ID {
 		case wire.AsyncLogout:
 			s.logout()
-			c.relist = true
 			s.settle(c)
 			a.Done(nil)
 			return
@@ -71,15 +70,14 @@ func (s *Session) loadUser(c *call, a *instance.Async, id wire.UserID) {
 			case s.calls[c.key] != c:
 				// Stopped meanwhile: no login is left behind.
 				err = instance.ErrAbandoned
-			case err == nil && !wanted:
-				err = account.ErrRefused // removed or locked meanwhile
+			case err == nil && (!wanted || user.Locked), errors.Is(err, account.ErrNotFound):
+				err = module.Invalid("The account was locked, recovered or removed a moment ago; you are not logged in.")
 			}
 			if err != nil {
 				s.keepUser()
 				a.Done(err)
 			} else {
 				s.login(user)
-				c.relist = true
 				s.settle(c)
 				a.Done(nil)
 			}
@@ -102,8 +100,11 @@ func (s *Session) keepUser() {
 	s.refreshers = append(s.refreshers, refresher{done: func() {}, quiet: true})
 }
 
-// settle lets frames wait until the call has ended, which it is about to do.
+// settle lets frames and events wait until the call has ended, which it is
+// about to do: it has changed the session's rights, and the client is told its
+// new list behind the call's IDLE.
 func (s *Session) settle(c *call) {
+	c.relist = true
 	s.settling = c
 	if c.settled != nil {
 		c.settled.Stop()
@@ -111,10 +112,23 @@ func (s *Session) settle(c *call) {
 	c.settled = time.AfterFunc(s.cfg.Limits.SettleTimeout, func() {
 		s.post(func() {
 			if s.settling == c {
-				s.settling = nil
+				s.settled()
 			}
 		})
 	})
+}
+
+// settled lets what has waited go on.
+func (s *Session) settled() {
+	s.settling = nil
+	held := s.held
+	s.held = nil
+	if s.ctx.Err() != nil { // who waits for them learns it from the bus
+		return
+	}
+	for _, d := range held {
+		s.event(d)
+	}
 }
 
 // login makes the session the user's (state 9).

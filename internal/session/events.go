@@ -23,10 +23,15 @@ func (s *Session) Receive(d bus.Delivery) {
 
 // event acts on what another session has caused (protocol 5).
 func (s *Session) event(d bus.Delivery) {
+	if s.settling != nil {
+		s.held = append(s.held, d) // bounded as events are
+		return
+	}
 	switch d.Async {
 	case wire.AsyncDispRenamed, wire.AsyncUserRenamed, wire.AsyncRWMyInfo, wire.AsyncUserRankChg:
 		if s.concerns(d.User) {
-			s.refresh(nil, d.Answer)
+			// A login under way may have read it already.
+			s.refresh(nil, d.Answer, s.job != nil)
 			return
 		}
 	case wire.AsyncUserDeleted, wire.AsyncLogout:
@@ -34,7 +39,7 @@ func (s *Session) event(d bus.Delivery) {
 			s.evict(d.Async, d.User, d.Text)
 			s.offer()
 		}
-	case wire.AsyncCmdRanksChg:
+	case wire.AsyncCmdRanksChg: // unless a frame came first
 		s.rights = s.cfg.Registry.Offer(s.rank())
 		s.offer()
 	}
@@ -71,6 +76,7 @@ func (s *Session) evict(async wire.AsyncID, id wire.UserID, text string) {
 // Texts that a client gets when its login ends.
 const (
 	textRemoved = "Your account has been removed; you are logged out."
+	textLocked  = "Your account has been locked; you are logged out."
 	textUnread  = "Your account could not be read; you are logged out. Log in again in a moment."
 )
 
@@ -89,8 +95,8 @@ type refresher struct {
 // refresh reads the account again and tells the client what has changed. Frames
 // wait meanwhile, so that nothing starts under an old right. done is called
 // when the session has acted.
-func (s *Session) refresh(c *call, done func()) {
-	s.refreshers = append(s.refreshers, refresher{call: c, done: done})
+func (s *Session) refresh(c *call, done func(), quiet bool) {
+	s.refreshers = append(s.refreshers, refresher{call: c, done: done, quiet: quiet})
 	s.reread()
 }
 
@@ -128,7 +134,7 @@ func (s *Session) reread() {
 
 // refreshed makes the session what the account says now.
 func (s *Session) refreshed(id wire.UserID, user account.User, err error, waiting []refresher) {
-	if s.user == nil || s.user.ID != id {
+	if s.user == nil || s.user.ID != id || s.ctx.Err() != nil {
 		return
 	}
 	switch {
@@ -137,6 +143,8 @@ func (s *Session) refreshed(id wire.UserID, user account.User, err error, waitin
 	case err != nil:
 		s.log.Error("account not read", "user", s.user.Name, "err", err)
 		s.evict(wire.AsyncLogout, id, textUnread)
+	case user.Locked: // while the session was about to be somebody else's
+		s.evict(wire.AsyncLogout, id, textLocked)
 	default:
 		if !allQuiet(waiting) || *userOf(user) != *s.user {
 			s.become(user)
@@ -144,11 +152,11 @@ func (s *Session) refreshed(id wire.UserID, user account.User, err error, waitin
 	}
 	for _, r := range waiting {
 		if r.call != nil && s.calls[r.call.key] == r.call {
-			r.call.relist = true
+			s.settle(r.call)
 			return
 		}
 	}
-	s.offer()
+	s.relist()
 }
 
 func allQuiet(waiting []refresher) bool {
@@ -201,11 +209,37 @@ func (s *Session) announce(c *call, a *instance.Async, user wire.UserID) {
 		part()
 	case a.ID == wire.AsyncUserDeleted:
 		s.evict(a.ID, user, textRemoved)
-		c.relist = true
+		s.settle(c)
 		part()
 	default:
-		s.refresh(c, part)
+		s.refresh(c, part, false)
 	}
+}
+
+// orphaned carries an async whose call was given up before the session saw it:
+// the change that it tells of has been made. It may be called from any
+// goroutine.
+func (s *Session) orphaned(a *instance.Async) {
+	e := bus.Event{Async: a.ID, Text: textRemoved} // this session gets it as well
+	switch p := a.Payload.(type) {
+	case *wire.UserRef:
+		e.User = p.User
+	case *wire.DispRenamed:
+		e.User = p.User
+	case *wire.UserRenamed:
+		e.User = p.User
+	case *wire.RankChanged:
+		e.User = p.User
+	}
+	switch a.ID {
+	case wire.AsyncUserDeleted, wire.AsyncRWMyInfo, wire.AsyncDispRenamed, wire.AsyncUserRenamed, wire.AsyncUserRankChg:
+		if !e.User.IsZero() {
+			s.cfg.Bus.Publish(bus.ToUser(e.User), e)
+		}
+	case wire.AsyncCmdRanksChg:
+		s.cfg.Bus.Publish(bus.Everybody(), e)
+	}
+	a.Done(instance.ErrAbandoned)
 }
 
 // relistEverybody tells all sessions that the ranks of commands have changed.
@@ -213,7 +247,7 @@ func (s *Session) announce(c *call, a *instance.Async, user wire.UserID) {
 // it starts a command.
 func (s *Session) relistEverybody(c *call, a *instance.Async) {
 	s.rights = s.cfg.Registry.Offer(s.rank())
-	c.relist = true
+	s.settle(c)
 	s.ask(a)
 	e := bus.Event{Async: a.ID, From: s.conn.ID()}
 	s.group.Go(func() {

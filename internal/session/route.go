@@ -45,6 +45,11 @@ func (c *call) stopTimers() {
 // route brings one frame of the client to where it belongs. owned tells that
 // the payload outlives the call of route.
 func (s *Session) route(f wire.Frame, owned bool) {
+	if !s.cfg.Registry.Current(s.rights) {
+		// Ranks have changed, and the event that says so is still on its way.
+		s.rights = s.cfg.Registry.Offer(s.rank())
+		s.relist()
+	}
 	key := callKey{f.Cmd, f.Branch}
 	running := s.calls[key]
 	if f.Type.IsControl() {
@@ -72,10 +77,6 @@ func (s *Session) route(f wire.Frame, owned bool) {
 // mayRun returns the command with the id when this session was offered it and
 // has not lost the right since; nil otherwise.
 func (s *Session) mayRun(id wire.CmdID) *module.Listed {
-	if !s.cfg.Registry.Current(s.rights) {
-		// Ranks have changed, and the event that says so is still on its way.
-		s.rights = s.cfg.Registry.Offer(s.rank())
-	}
 	listed := s.offered.Lookup(id)
 	if listed == nil || s.rights.Lookup(id) != listed {
 		return nil
@@ -109,6 +110,7 @@ func (s *Session) startCall(key callKey, listed *module.Listed, f wire.Frame, ow
 		Session:       s.View,
 		Notify:        s.output,
 		Consumed:      s.consumed,
+		Orphaned:      s.orphaned,
 		Group:         &s.group,
 	}, f)
 }
@@ -213,15 +215,15 @@ func (s *Session) control(c *call, f wire.Frame) {
 // giveUp ends a call without waiting for its command.
 func (s *Session) giveUp(c *call, code wire.ReturnCode, cause error) {
 	c.inst.Abandon(cause)
-	s.answerPending(c, instance.ErrAbandoned)
+	s.disownPending(c)
 	s.finish(c, instance.End{Code: code})
 }
 
-// answerPending answers the asyncs of output that is not passed on.
-func (s *Session) answerPending(c *call, err error) {
+// disownPending forgets the output that is not passed on.
+func (s *Session) disownPending(c *call) {
 	for _, o := range c.pending {
 		if o.Async != nil {
-			o.Async.Done(err)
+			s.orphaned(o.Async)
 		}
 	}
 	c.pending = nil
@@ -254,19 +256,27 @@ func (s *Session) finish(c *call, end instance.End) {
 	c.stopTimers()
 	delete(s.calls, c.key)
 	s.consumed(c.cost)
-	if s.settling == c {
-		s.settling = nil
-	}
 	s.idle(c.key.cmd, c.key.branch, end.Code, end.Data)
 	s.audit(c, end)
 	if c.relist {
 		s.offer()
+	}
+	if s.settling == c {
+		s.settled()
 	}
 	for _, f := range c.inst.Leftover() {
 		if s.ctx.Err() != nil { // nothing is started any more
 			return
 		}
 		s.route(f, true)
+	}
+}
+
+// relist is offer for a change that no call has to wait for. When another call
+// is about to end because of which the list is told anyway, that does it.
+func (s *Session) relist() {
+	if s.settling == nil {
+		s.offer()
 	}
 }
 
@@ -277,7 +287,8 @@ func (s *Session) offer() {
 	s.offered = s.rights
 	for _, id := range change.Removed {
 		for key, c := range s.calls {
-			if key.cmd == id {
+			// The call that has caused this, and is about to end, says so itself.
+			if key.cmd == id && s.settling != c {
 				s.giveUp(c, wire.Aborted, module.ErrKilled)
 			}
 		}

@@ -31,6 +31,7 @@ type server struct {
 	limits   session.Limits
 	conn     conn.Config
 	users    *users
+	bus      *bus.Memory
 	registry *registry.Registry
 	// free ends the commands that ignore everything else.
 	free    func()
@@ -99,7 +100,7 @@ func (memory) Release(int)      {}
 func serve(t *testing.T, change func(*server), more ...*module.Command) *server {
 	t.Helper()
 	s := &server{
-		t: t, limits: session.DefaultLimits(), users: new(users),
+		t: t, limits: session.DefaultLimits(), users: new(users), bus: bus.NewMemory(),
 		ended: make(chan error, 16), started: make(chan *session.Session, 16),
 		conn: conn.Config{
 			HeaderTimeout: 10 * time.Second, TLSTimeout: 10 * time.Second, WriteTimeout: 10 * time.Second,
@@ -155,7 +156,7 @@ func (s *server) run(ctx context.Context, nc net.Conn) {
 	}
 	one := session.New(c, session.Config{
 		Registry: s.registry, Users: s.users, Limits: s.limits,
-		Bus: bus.NewMemory(), Journal: noJournal{},
+		Bus: s.bus, Journal: noJournal{},
 		Log: slog.New(slog.DiscardHandler), Greeting: "hello",
 	})
 	s.started <- one

@@ -142,6 +142,8 @@ type Session struct {
 	// settling has changed the login and is about to end: frames wait, so that
 	// the client has its new list before anything else (commands 1.3).
 	settling *call
+	// held are events that came meanwhile.
+	held     []bus.Delivery
 	starving *time.Timer // watches a budget that is spent
 	refusals int         // that were recorded in the audit log
 	// closing: the last frames have been queued, nothing more is read.

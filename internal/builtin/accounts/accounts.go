@@ -26,6 +26,7 @@ type Rules interface {
 	CheckPassword(n account.NewAccount, pw account.Secret) error
 	Create(ctx context.Context, n account.NewAccount, pw account.Secret) (account.User, error)
 
+	Confirm(ctx context.Context, id wire.UserID, pw account.Secret) error
 	SetPassword(ctx context.Context, id wire.UserID, pw account.Secret) error
 	Rename(ctx context.Context, id wire.UserID, name string) (account.User, error)
 	SetDisplay(ctx context.Context, id wire.UserID, display string) (account.User, error)

@@ -36,7 +36,7 @@ func (c commands) runAuth(ctx context.Context, call *module.Call) error {
 	if err := account.CheckLogin(login); err != nil {
 		return explain(err)
 	}
-	user, err := c.askPassword(ctx, call, login)
+	user, pw, err := c.askPassword(ctx, call, login)
 	if err != nil {
 		return err
 	}
@@ -44,12 +44,16 @@ func (c commands) runAuth(ctx context.Context, call *module.Call) error {
 		return module.Invalid("The e-mail address of this account has not been verified yet; ask an administrator.")
 	}
 	if user.NewPasswordReq {
-		if err := c.askNewPassword(ctx, call, user.ID, "This account needs a new password. New password: ", true); err != nil {
+		pw, err = c.askNewPassword(ctx, call, newPassword{
+			user: user.ID, prompt: "This account needs a new password. New password: ", feed: true,
+			allowed: func() error { return c.still(ctx, user.ID, pw) },
+		})
+		if err != nil {
 			return err
 		}
 	}
 	if user.NewNameReq {
-		if user, err = c.askNewName(ctx, call, user); err != nil {
+		if user, err = c.askNewName(ctx, call, user, pw); err != nil {
 			return err
 		}
 	}
@@ -60,34 +64,44 @@ func (c commands) runAuth(ctx context.Context, call *module.Call) error {
 	return call.Line(context.WithoutCancel(ctx), "You are logged in as "+user.Name+".")
 }
 
+// still refuses to go on after a question when the account was locked or got
+// another password meanwhile: the prompt may have been open for days.
+func (c commands) still(ctx context.Context, id wire.UserID, pw account.Secret) error {
+	err := c.Rules.Confirm(ctx, id, pw)
+	if errors.Is(err, account.ErrRefused) {
+		return module.Invalid("The password does not count any more; call auth again.")
+	}
+	return err
+}
+
 // askPassword asks until the password is right, the user gives up, or there
 // were too many tries.
-func (c commands) askPassword(ctx context.Context, call *module.Call, login account.Login) (account.User, error) {
+func (c commands) askPassword(ctx context.Context, call *module.Call, login account.Login) (account.User, account.Secret, error) {
 	for try := 1; ; try++ {
 		answer, err := call.Secret(ctx, "Password: ")
 		if err != nil {
-			return account.User{}, err
+			return account.User{}, "", err
 		}
 		if answer == "" {
-			return account.User{}, cancelled(ctx, call)
+			return account.User{}, "", cancelled(ctx, call)
 		}
 		addr := call.Session().Addr
 		if !c.Guard.TryAllowed(addr) {
-			return account.User{}, tooManyTries()
+			return account.User{}, "", tooManyTries()
 		}
 		user, err := c.Rules.Authenticate(ctx, login, account.Secret(answer), addr)
 		if err == nil {
 			c.Guard.TrySucceeded(addr)
-			return user, nil
+			return user, account.Secret(answer), nil
 		}
 		if !errors.Is(err, account.ErrRefused) {
-			return account.User{}, explain(err)
+			return account.User{}, "", explain(err)
 		}
 		if try >= c.Settings().AutoLockLimit {
-			return account.User{}, module.Invalid("Too many attempts.")
+			return account.User{}, "", module.Invalid("Too many attempts.")
 		}
 		if err := call.Err(ctx, sentence(err.Error())); err != nil {
-			return account.User{}, err
+			return account.User{}, "", err
 		}
 	}
 }
@@ -101,35 +115,48 @@ func cancelled(ctx context.Context, call *module.Call) error {
 	return module.ErrAborted
 }
 
-// askNewPassword asks until there is an acceptable password, and stores it.
-// feed tells that cancelling is answered with a line feed.
-func (c commands) askNewPassword(ctx context.Context, call *module.Call, id wire.UserID, prompt string, feed bool) error {
+// newPassword says for whom a new password is asked, and how.
+type newPassword struct {
+	user    wire.UserID
+	prompt  string
+	feed    bool         // cancelling is answered with a line feed
+	allowed func() error // asked before the password is stored; nil: always
+}
+
+// askNewPassword asks until there is an acceptable password, stores it and
+// returns it.
+func (c commands) askNewPassword(ctx context.Context, call *module.Call, want newPassword) (account.Secret, error) {
 	for {
-		answer, err := call.Secret(ctx, prompt)
+		answer, err := call.Secret(ctx, want.prompt)
 		switch {
 		case err != nil:
-			return err
-		case answer == "" && feed:
-			return cancelled(ctx, call)
+			return "", err
+		case answer == "" && want.feed:
+			return "", cancelled(ctx, call)
 		case answer == "":
-			return module.ErrAborted
+			return "", module.ErrAborted
 		}
-		err = c.Rules.SetPassword(ctx, id, account.Secret(answer))
+		if want.allowed != nil {
+			if err := want.allowed(); err != nil {
+				return "", explain(err)
+			}
+		}
+		err = c.Rules.SetPassword(ctx, want.user, account.Secret(answer))
 		if err == nil {
-			return nil
+			return account.Secret(answer), nil
 		}
 		text, again := broken(err)
 		if !again {
-			return explain(err)
+			return "", explain(err)
 		}
 		if err := call.Err(ctx, text); err != nil {
-			return err
+			return "", err
 		}
 	}
 }
 
 // askNewName asks until there is an acceptable user name, and stores it.
-func (c commands) askNewName(ctx context.Context, call *module.Call, user account.User) (account.User, error) {
+func (c commands) askNewName(ctx context.Context, call *module.Call, user account.User, pw account.Secret) (account.User, error) {
 	for {
 		name, err := call.Prompt(ctx, "This account needs a new user name. New user name: ")
 		if err != nil {
@@ -137,6 +164,9 @@ func (c commands) askNewName(ctx context.Context, call *module.Call, user accoun
 		}
 		if name == "" {
 			return account.User{}, cancelled(ctx, call)
+		}
+		if err := c.still(ctx, user.ID, pw); err != nil {
+			return account.User{}, explain(err)
 		}
 		text, again := "That is the name that the account has now; choose another one.", true
 		if account.Fold(name) != account.Fold(user.Name) {

@@ -128,7 +128,13 @@ func (c commands) runSetPassword(ctx context.Context, call *module.Call) error {
 			return explain(err)
 		}
 	}
-	if err := c.askNewPassword(ctx, call, user.ID, "New password: ", false); err != nil {
+	same := func() error {
+		if now := call.Session().User; now == nil || now.ID != user.ID {
+			return module.Invalid("You are not logged in as %s any more; nothing was changed.", user.Name)
+		}
+		return nil
+	}
+	if _, err := c.askNewPassword(ctx, call, newPassword{user: user.ID, prompt: "New password: ", allowed: same}); err != nil {
 		return err
 	}
 	return call.Line(context.WithoutCancel(ctx), "Your password has been changed.")

@@ -29,7 +29,7 @@ var logDocs = map[string]string{
 	"time_stamp": "when it happened, UTC", "ip_address": "where the client was", "client_app": "the client program",
 	"session_id": "session id in hex; the filter is its beginning", "log_entry": "what happened", "user_name": "user name",
 	"auth_attempt": "1: a login", "recover_attempt": "1: a recovery", "count_to_threshold": "1: a failure that counted",
-	"accepted": "1: it worked", "command": "name of the command", "arguments": "its arguments, as typed", "code": "its result",
+	"accepted": "1: it worked", "command": "name of the command", "arguments": "its arguments", "code": "its result",
 }
 
 func columnsOf(names []string) []listing.Column {

@@ -1,0 +1,77 @@
+package session_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"mrci.dev/mrci/internal/bus"
+	"mrci.dev/mrci/wire"
+)
+
+// request tells the sessions of the user with the rank, and waits for them.
+func (s *server) request(async wire.AsyncID, rank byte) {
+	s.t.Helper()
+	ctx, cancel := context.WithTimeout(s.t.Context(), 10*time.Second)
+	defer cancel()
+	id := wire.UserID{rank}
+	if err := s.bus.Request(ctx, bus.ToUser(id), bus.Event{Async: async, User: id, Text: "out"}); err != nil {
+		s.t.Errorf("%v: %v", async, err)
+	}
+}
+
+// TestLoginMeetsEvents: what happens to an account while it is being read for
+// a login is not lost.
+func TestLoginMeetsEvents(t *testing.T) {
+	for async, want := range map[wire.AsyncID]string{
+		wire.AsyncLogout:      "ERR, IDLE 3",
+		wire.AsyncUserDeleted: "ERR, IDLE 3",
+		wire.AsyncUserRenamed: "MY_INFO@SYS_MSG, TEXT, IDLE 1", // and perhaps once more, behind it
+	} {
+		t.Run(async.String(), func(t *testing.T) {
+			hold := make(chan struct{})
+			asked := make(chan struct{}, 9)
+			s := serve(t, func(s *server) { s.users.hold, s.users.asked = hold, asked })
+			c := s.connect()
+			c.Send(wire.Text, c.ID("login"), 0, "-rank 3")
+			<-asked
+			answered := make(chan struct{})
+			go func() { // awaited below
+				defer close(answered)
+				s.request(async, 3)
+			}()
+			if async != wire.AsyncUserRenamed {
+				<-answered // before the account is there
+			}
+			close(hold)
+			wantKinds(t, c.UntilIdle(c.ID("login"), 0), want)
+			<-answered
+			fence(t, c)
+		})
+	}
+}
+
+// TestEventsWhileSettling: they wait for the call that has changed the login,
+// and are answered then, or when the session ends.
+func TestEventsWhileSettling(t *testing.T) {
+	s := serve(t, func(s *server) { s.limits.SettleTimeout = 100 * time.Millisecond })
+	c := s.connect()
+	c.Send(wire.Text, c.ID("login_prompt"), 0, "")
+	frames := c.UntilType(wire.PromptText)
+	var info wire.Account
+	if err := wire.Parse(frames[0].Payload, &info); err != nil {
+		t.Fatal(err)
+	}
+	s.request(wire.AsyncDispRenamed, info.User[0])
+	if f := c.Next(); f.Type != wire.MyInfo {
+		t.Errorf("got %s", f.Type)
+	}
+
+	s = serve(t, func(s *server) { s.limits.SettleTimeout = time.Hour })
+	c = s.connect()
+	c.Send(wire.Text, c.ID("login_prompt"), 0, "")
+	c.UntilType(wire.PromptText)
+	(<-s.started).Stop("bye")
+	s.request(wire.AsyncUserDeleted, info.User[0])
+	c.Ended()
+}
