@@ -329,26 +329,59 @@ func (q *sendQueue) gather() bool {
 		q.next++
 		return true
 	}
-	if q.buf == nil {
-		q.buf = writePool.Get().(*writeBuffer)
-	}
-	out := q.buf.b[:0]
+	end, size := q.run()
+	out := q.buffer(size)
 	q.held = 0
-	for q.next < len(q.taken) {
-		p := q.taken[q.next]
-		if len(p.b) >= largePiece || len(out)+len(p.b) > writeSize {
-			break
-		}
+	for ; q.next < end; q.next++ {
+		p := &q.taken[q.next]
 		out = append(out, p.b...)
 		q.held += len(p.b) + pieceOverhead
 		if p.chunk != nil {
 			chunkPool.Put(p.chunk)
-			q.taken[q.next].chunk = nil
+			p.chunk = nil
 		}
-		q.next++
 	}
 	q.rest = out
 	return true
+}
+
+// run finds the pieces that go into one write: up to which, and their size.
+func (q *sendQueue) run() (end, size int) {
+	for end = q.next; end < len(q.taken); end++ {
+		n := len(q.taken[end].b)
+		if n >= largePiece || size+n > writeSize {
+			break
+		}
+		size += n
+	}
+	return end, size
+}
+
+// buffer returns an empty buffer with room for size bytes. A small write gets a
+// small one: many clients are often written to at once.
+func (q *sendQueue) buffer(size int) []byte {
+	if q.buf != nil && len(q.buf.b) < size {
+		q.releaseBuffer()
+	}
+	switch {
+	case q.buf != nil:
+	case size <= chunkSize:
+		q.buf = chunkPool.Get().(*writeBuffer)
+	default:
+		q.buf = writePool.Get().(*writeBuffer)
+	}
+	return q.buf.b[:0]
+}
+
+func (q *sendQueue) releaseBuffer() {
+	switch {
+	case q.buf == nil:
+	case len(q.buf.b) == chunkSize:
+		chunkPool.Put(q.buf)
+	default:
+		writePool.Put(q.buf)
+	}
+	q.buf = nil
 }
 
 // take moves what is queued to the writer.
@@ -369,10 +402,7 @@ func (q *sendQueue) take() bool {
 		_ = q.conn.stream.nc.SetWriteDeadline(time.Time{})
 		q.deadline = false
 	}
-	if q.buf != nil {
-		writePool.Put(q.buf)
-		q.buf = nil
-	}
+	q.releaseBuffer()
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if len(q.pieces) == 0 || q.full {

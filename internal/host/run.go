@@ -153,7 +153,7 @@ func (h *Host) admit(handshakes context.Context, nc net.Conn) *session.Session {
 		h.log.Info("no session", "addr", nc.RemoteAddr().String(), "reason", err.Error())
 		return nil
 	}
-	s := session.New(c, h.session)
+	s := session.New(c, &h.session)
 	if !h.add(handshakes, s) {
 		c.End(session.ErrHostStops)
 		return nil

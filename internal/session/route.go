@@ -97,6 +97,9 @@ func (s *Session) startCall(key callKey, listed *module.Listed, f wire.Frame, ow
 	}
 	c := &call{key: key, listed: listed, cost: instance.Cost(f)}
 	s.note(c, f)
+	if s.calls == nil {
+		s.calls = make(map[callKey]*call)
+	}
 	s.calls[key] = c
 	s.used.Add(int64(c.cost))
 	if !owned {
@@ -254,7 +257,9 @@ func (s *Session) passOn(c *call) {
 // call has brought or taken, and starts what the client sent too early.
 func (s *Session) finish(c *call, end instance.End) {
 	c.stopTimers()
-	delete(s.calls, c.key)
+	if delete(s.calls, c.key); len(s.calls) == 0 {
+		s.calls = nil
+	}
 	s.consumed(c.cost)
 	s.idle(c.key.cmd, c.key.branch, end.Code, end.Data)
 	s.audit(c, end)

@@ -154,7 +154,7 @@ func (s *server) run(ctx context.Context, nc net.Conn) {
 	if err != nil {
 		return
 	}
-	one := session.New(c, session.Config{
+	one := session.New(c, &session.Config{
 		Registry: s.registry, Users: s.users, Limits: s.limits,
 		Bus: s.bus, Journal: noJournal{},
 		Log: slog.New(slog.DiscardHandler), Greeting: "hello",

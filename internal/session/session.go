@@ -102,7 +102,7 @@ type callKey struct {
 // goroutine.
 type Session struct {
 	// Fixed after New.
-	cfg     Config
+	cfg     *Config
 	conn    *conn.Conn
 	log     *slog.Logger
 	ctx     context.Context // the session's life; its cause is why it ended
@@ -125,11 +125,11 @@ type Session struct {
 	user    *module.User
 	rights  *registry.Snapshot
 	offered *registry.Snapshot
-	calls   map[callKey]*call
-	inline  *call           // the inline command that runs at this moment
-	job     *instance.Async // what the job under way will answer; nil: no job
-	out     *scratch        // frames that are on their way to the send queue
-	queued  bool            // something was queued since the last flush
+	calls   map[callKey]*call // nil while there are none: an idle session holds next to nothing
+	inline  *call             // the inline command that runs at this moment
+	job     *instance.Async   // what the job under way will answer; nil: no job
+	out     *scratch          // frames that are on their way to the send queue
+	queued  bool              // something was queued since the last flush
 	waiting []*instance.Instance
 	// incoming is the user of a login that is under way; zero: none.
 	incoming wire.UserID
@@ -150,13 +150,13 @@ type Session struct {
 	closing bool
 }
 
-// New returns a session on an accepted connection. Run brings it to life.
-func New(c *conn.Conn, cfg Config) *Session {
+// New returns a session on an accepted connection. Run brings it to life. cfg
+// may serve many sessions and is not changed.
+func New(c *conn.Conn, cfg *Config) *Session {
 	s := &Session{
-		cfg:   cfg,
-		conn:  c,
-		log:   cfg.Log.With("session", c.ID().String()[:12], "addr", c.Remote().String()),
-		calls: make(map[callKey]*call),
+		cfg:  cfg,
+		conn: c,
+		log:  cfg.Log.With("session", c.ID().String()[:12], "addr", c.Remote().String()),
 	}
 	s.debug = s.log.Enabled(context.Background(), slog.LevelDebug)
 	s.mailbox.init()
