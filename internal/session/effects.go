@@ -18,38 +18,39 @@ var errNotServed = errors.New("the session does not act on this async")
 // effect does the session's part of an async that a call has sent
 // (protocol 5), and answers the call.
 func (s *Session) effect(c *call, a *instance.Async) {
-	switch p := a.Payload.(type) {
-	case nil:
-		switch a.ID {
-		case wire.AsyncLogout:
-			s.logout()
-			s.settle(c)
-			a.Done(nil)
-			return
-		case wire.AsyncCmdRanksChg:
-			s.relistEverybody(c, a)
-			return
-		}
-	case *wire.UserRef:
-		switch a.ID {
-		case wire.AsyncUserLogin:
-			s.loadUser(c, a, p.User)
-			return
-		case wire.AsyncUserDeleted, wire.AsyncRWMyInfo:
-			s.announce(c, a, p.User)
-			return
-		}
-	case *wire.DispRenamed:
-		s.announce(c, a, p.User)
-		return
-	case *wire.UserRenamed:
-		s.announce(c, a, p.User)
-		return
-	case *wire.RankChanged:
-		s.announce(c, a, p.User)
-		return
+	user, about := subject(a)
+	login, _ := a.Payload.(*wire.UserRef)
+	switch {
+	case a.ID == wire.AsyncLogout && a.Payload == nil:
+		s.logout()
+		s.settle(c)
+		a.Done(nil)
+	case a.ID == wire.AsyncCmdRanksChg && a.Payload == nil:
+		s.relistEverybody(c, a)
+	case a.ID == wire.AsyncUserLogin && login != nil:
+		s.loadUser(c, a, login.User)
+	case about:
+		s.announce(c, a, user)
+	default:
+		a.Done(fmt.Errorf("%v: %w", a.ID, errNotServed))
 	}
-	a.Done(fmt.Errorf("%v: %w", a.ID, errNotServed))
+}
+
+// subject returns whose account an async says has changed, for those that go
+// to all sessions of that user. ok is false for all others, and for an async
+// that names nobody.
+func subject(a *instance.Async) (user wire.UserID, ok bool) {
+	switch p := a.Payload.(type) {
+	case *wire.UserRef:
+		user, ok = p.User, a.ID == wire.AsyncUserDeleted || a.ID == wire.AsyncRWMyInfo
+	case *wire.DispRenamed:
+		user, ok = p.User, a.ID == wire.AsyncDispRenamed
+	case *wire.UserRenamed:
+		user, ok = p.User, a.ID == wire.AsyncUserRenamed
+	case *wire.RankChanged:
+		user, ok = p.User, a.ID == wire.AsyncUserRankChg
+	}
+	return user, ok && !user.IsZero()
 }
 
 // loadUser reads the account beside the owner; the session waits with frames

@@ -221,22 +221,12 @@ func (s *Session) announce(c *call, a *instance.Async, user wire.UserID) {
 // goroutine.
 func (s *Session) orphaned(a *instance.Async) {
 	e := bus.Event{Async: a.ID, Text: textRemoved} // this session gets it as well
-	switch p := a.Payload.(type) {
-	case *wire.UserRef:
-		e.User = p.User
-	case *wire.DispRenamed:
-		e.User = p.User
-	case *wire.UserRenamed:
-		e.User = p.User
-	case *wire.RankChanged:
-		e.User = p.User
-	}
-	switch a.ID {
-	case wire.AsyncUserDeleted, wire.AsyncRWMyInfo, wire.AsyncDispRenamed, wire.AsyncUserRenamed, wire.AsyncUserRankChg:
-		if !e.User.IsZero() {
-			s.cfg.Bus.Publish(bus.ToUser(e.User), e)
-		}
-	case wire.AsyncCmdRanksChg:
+	user, about := subject(a)
+	switch {
+	case about:
+		e.User = user
+		s.cfg.Bus.Publish(bus.ToUser(user), e)
+	case a.ID == wire.AsyncCmdRanksChg:
 		s.cfg.Bus.Publish(bus.Everybody(), e)
 	}
 	a.Done(instance.ErrAbandoned)

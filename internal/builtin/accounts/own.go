@@ -101,9 +101,9 @@ func (c commands) setPassword() *module.Command {
 }
 
 func (c commands) runSetPassword(ctx context.Context, call *module.Call) error {
-	user := call.Session().User
-	if user == nil { // logged out between the call and here
-		return module.Invalid("You are not logged in.")
+	user, err := caller(call)
+	if err != nil {
+		return err
 	}
 	if c.Settings().AskCurrentPassword {
 		answer, err := call.Secret(ctx, "Current password: ")
