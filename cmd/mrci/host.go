@@ -10,32 +10,54 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"syscall"
 
 	"mrci.dev/mrci/internal/account"
 	"mrci.dev/mrci/internal/conf"
+	"mrci.dev/mrci/internal/control"
 	"mrci.dev/mrci/internal/fsys"
 	"mrci.dev/mrci/internal/host"
 )
 
 type hostCmd struct {
-	Listen string   `placeholder:"ADDR:PORT" help:"Listen there instead of listening_addr and listening_port; port 0 takes a free one."`
-	Set    []string `sep:"none" placeholder:"KEY=VALUE" help:"Set a key of conf.json for this run; may be given more than once."`
+	Listen     string   `placeholder:"ADDR:PORT" help:"Listen there instead of listening_addr and listening_port; port 0 takes a free one."`
+	Set        []string `sep:"none" placeholder:"KEY=VALUE" help:"Set a key of conf.json for this run; may be given more than once."`
+	LogFile    string   `placeholder:"FILE" help:"Write the log there instead of standard error; a full file is kept as FILE.1 and so on."`
+	Background bool     `help:"Start the host in the background, and return when it listens."`
 }
 
 func (cmd *hostCmd) Run(a *app) error {
+	if cmd.Background {
+		return cmd.background(a)
+	}
 	settings, created, err := a.settings(cmd.Set, cmd.Listen)
 	if err != nil {
 		return err
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	log := newLogger(a.stderr, &settings)
+	log, err := cmd.openLog(a, &settings)
+	if err != nil {
+		return err
+	}
+	defer log.Close()
 	if created {
 		log.Info("configuration written", "file", settings.Dirs.File())
 	}
-	h, err := host.Open(ctx, host.Config{Conf: settings, Version: version(), Log: log})
+	listener, err := activated(a)
+	if err != nil {
+		return err
+	}
+	notifier := control.NewNotifier(a.getenv)
+	front := &front{dir: settings.Dirs.Runtime, log: log.Logger}
+	h, err := host.Open(ctx, host.Config{
+		Conf: settings, Version: version(), Log: log.Logger,
+		Load:   func() (conf.Config, error) { return a.settingsAgain(cmd.Set, cmd.Listen) },
+		Loaded: log.use, Moved: front.announce, Listener: listener, Notify: notifier,
+	})
 	if err != nil {
 		return err
 	}
@@ -43,14 +65,50 @@ func (cmd *hostCmd) Run(a *app) error {
 	if err := cmd.greet(ctx, a, h, &settings); err != nil {
 		return err
 	}
-	forget, err := announce(settings.Dirs.Runtime, h.Addr())
-	if err != nil {
-		// Only `mrci connect` without a name needs it.
-		log.Warn("address not announced", "err", err)
-	}
-	defer forget()
+	front.announce(h.Addr())
+	defer front.forget()
+	var hangups sync.WaitGroup
+	defer hangups.Wait()
+	defer stop()
+	hangups.Go(func() { reloadOnHangup(ctx, h, notifier) })
 	context.AfterFunc(ctx, stop) // a second signal ends the program at once
 	return h.Run(ctx)
+}
+
+// activated returns the listener that the service manager has passed on, nil
+// when there is none.
+func activated(a *app) (net.Listener, error) {
+	listeners, err := control.Listeners(a.getenv, os.Unsetenv)
+	if err != nil || len(listeners) == 0 {
+		return nil, err
+	}
+	if len(listeners) > 1 {
+		for _, l := range listeners {
+			l.Close()
+		}
+		return nil, fmt.Errorf("the service manager passes on %d sockets; configure exactly one", len(listeners))
+	}
+	return listeners[0], nil
+}
+
+// reloadOnHangup reads everything again when the process gets SIGHUP, until ctx
+// ends.
+func reloadOnHangup(ctx context.Context, h *host.Host, notifier *control.Notifier) {
+	hangups := make(chan os.Signal, 1) // one more reload is as good as several
+	signal.Notify(hangups, syscall.SIGHUP)
+	defer signal.Stop(hangups)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-hangups:
+		}
+		// What went wrong is in the log; the service manager only has to know
+		// when it is over.
+		_ = notifier.Reloading()
+		_, _ = h.Reload(ctx)
+		_ = notifier.Ready()
+	}
 }
 
 // greet makes the first administrator and tells how to connect.
@@ -88,43 +146,63 @@ func noAccounts(ctx context.Context, h *host.Host) (bool, error) {
 	return err == nil && page.Total == 0, err
 }
 
+// dirs finds the directories of this --dir.
+func (a *app) dirs() (conf.Dirs, error) {
+	home, err := os.UserHomeDir()
+	if err != nil && a.dir == "" {
+		return conf.Dirs{}, fmt.Errorf("%w; say where to keep data with --dir DIR", err)
+	}
+	return conf.Locate(a.dir, a.getenv, os.Getuid(), home)
+}
+
 // settings reads the configuration of this --dir, writes it if it is missing,
 // and applies what the command line says on top.
 func (a *app) settings(set []string, listen string) (settings conf.Config, created bool, err error) {
-	home, err := os.UserHomeDir()
-	if err != nil && a.dir == "" {
-		return settings, false, fmt.Errorf("%w; say where to keep data with --dir DIR", err)
-	}
-	dirs, err := conf.Locate(a.dir, a.getenv, os.Getuid(), home)
+	dirs, err := a.dirs()
 	if err != nil {
 		return settings, false, err
 	}
 	if settings, created, err = conf.LoadOrCreate(dirs.File(), dirs); err != nil {
 		return settings, false, err
 	}
-	if listen != "" {
-		addr, port, err := net.SplitHostPort(listen)
-		if err != nil {
-			return settings, false, fmt.Errorf("--listen %s: want ADDR:PORT, such as 127.0.0.1:35516 or [::]:35516", listen)
-		}
-		if addr == "" {
-			addr = "::"
-		}
-		set = append(set, "listening_addr="+addr, "listening_port="+port)
-	}
-	if err := settings.Set(set...); err != nil {
-		return settings, false, err
-	}
-	return settings, created, nil
+	return settings, created, override(&settings, set, listen)
 }
 
-// newLogger writes the program's log in the configured form.
-func newLogger(w io.Writer, settings *conf.Config) *slog.Logger {
-	options := &slog.HandlerOptions{Level: settings.LogLevel}
-	if settings.LogFormat == conf.LogJSON {
-		return slog.New(slog.NewJSONHandler(w, options))
+// settingsAgain is settings for a running host, which writes nothing.
+func (a *app) settingsAgain(set []string, listen string) (conf.Config, error) {
+	dirs, err := a.dirs()
+	if err != nil {
+		return conf.Config{}, err
 	}
-	return slog.New(slog.NewTextHandler(w, options))
+	settings, err := conf.Load(dirs.File(), dirs)
+	if err != nil {
+		return conf.Config{}, err
+	}
+	return settings, override(&settings, set, listen)
+}
+
+// override applies what the command line says.
+func override(settings *conf.Config, set []string, listen string) error {
+	if listen != "" {
+		addr, port, err := splitListen(listen)
+		if err != nil {
+			return err
+		}
+		set = append(slices.Clip(set), "listening_addr="+addr, "listening_port="+port)
+	}
+	return settings.Set(set...)
+}
+
+// splitListen reads ADDR:PORT. Without an address it is every one.
+func splitListen(listen string) (addr, port string, err error) {
+	addr, port, err = net.SplitHostPort(listen)
+	if err != nil {
+		return "", "", fmt.Errorf("--listen %s: want ADDR:PORT, such as 127.0.0.1:35516 or [::]:35516", listen)
+	}
+	if addr == "" {
+		addr = "::"
+	}
+	return addr, port, nil
 }
 
 // invocation is how this program was started, with other arguments: what a
@@ -144,25 +222,41 @@ func (a *app) invocation(args string) string {
 // host of a directory.
 const announceFile = "listening"
 
-// announce leaves the host's address for clients of this machine. forget takes
-// it back; it is never nil.
-func announce(dir string, addr netip.AddrPort) (forget func(), err error) {
-	forget = func() {}
+// front is what clients of this machine see of the host.
+type front struct {
+	dir string
+	log *slog.Logger
+
+	mu   sync.Mutex
+	text string // in the file
+}
+
+// announce leaves the host's address for clients of this machine. Only
+// `mrci connect` without a name needs it.
+func (f *front) announce(addr netip.AddrPort) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	switch ip := addr.Addr(); {
 	case ip.IsUnspecified() && ip.Is6():
 		addr = netip.AddrPortFrom(netip.IPv6Loopback(), addr.Port())
 	case ip.IsUnspecified():
 		addr = netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), addr.Port())
 	}
-	file := filepath.Join(dir, announceFile)
 	text := addr.String() + "\n"
-	if err := fsys.Replace(file, []byte(text), 0o600); err != nil {
-		return forget, err
+	if err := fsys.Replace(filepath.Join(f.dir, announceFile), []byte(text), 0o600); err != nil {
+		f.log.Warn("address not announced", "err", err)
+		return
 	}
-	return func() {
-		// Another host of the same directory may have taken the place.
-		if now, err := os.ReadFile(file); err == nil && string(now) == text {
-			_ = os.Remove(file) // the worst is a client that finds nobody there
-		}
-	}, nil
+	f.text = text
+}
+
+// forget takes the address back. Another host of the same directory may have
+// taken the place.
+func (f *front) forget() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	file := filepath.Join(f.dir, announceFile)
+	if now, err := os.ReadFile(file); err == nil && f.text != "" && string(now) == f.text {
+		_ = os.Remove(file) // the worst is a client that finds nobody there
+	}
 }

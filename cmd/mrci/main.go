@@ -11,14 +11,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"os"
-	"slices"
 	"strings"
 
 	"github.com/alecthomas/kong"
-
-	"mrci.dev/mrci/client"
 )
 
 // commandLine is every sub-command and every option that stands for all.
@@ -26,6 +22,9 @@ type commandLine struct {
 	Dir string `placeholder:"DIR" help:"Keep configuration, data, certificate and control socket below DIR (environment MRCI_DIR)."`
 
 	Host          hostCmd          `cmd:"" help:"Run the host."`
+	Status        statusCmd        `cmd:"" help:"Show how the running host is."`
+	Stop          stopCmd          `cmd:"" help:"Stop the running host, and wait until it has ended."`
+	Reload        reloadCmd        `cmd:"" help:"Make the running host read configuration and certificates again."`
 	AddAdmin      addAdminCmd      `cmd:"" name:"add-admin" help:"Make an administrator's account."`
 	Elevate       elevateCmd       `cmd:"" help:"Give an account rank 1."`
 	ResetPassword resetPasswordCmd `cmd:"" name:"reset-password" help:"Give an account a new password."`
@@ -36,20 +35,14 @@ type commandLine struct {
 
 	Bench   benchCmd   `cmd:"" help:"Measure a host."`
 	Version versionCmd `cmd:"" help:"Print the version."`
+
+	About   aboutCmd         `cmd:"" hidden:"" help:"Print version, licence and warranty."`
+	Drivers driversCmd       `cmd:"" hidden:"" help:"List the database drivers."`
+	Module  oldModuleModeCmd `cmd:"" hidden:"" name:"old-module-mode"`
 }
 
 // clientCommands are those whose wrong use is exit status 64.
 var clientCommands = map[string]bool{"connect": true, "run": true, "known-hosts": true}
-
-// oldSpellings are the switches of earlier releases, when they are the first
-// word (state 6).
-var oldSpellings = map[string]string{
-	"-help": "--help", "-about": "version", "-host": "host", "-add_admin": "add-admin",
-	"-elevate": "elevate", "-res_pw": "reset-password",
-}
-
-// oldSwitches are further switches in that style, behind the first word.
-var oldSwitches = map[string]string{"-password_stdin": "--password-stdin"}
 
 // app is the process around a sub-command.
 type app struct {
@@ -92,15 +85,8 @@ func (a *app) main(args []string) (status int) {
 	if len(args) == 0 {
 		args = []string{"--help"}
 	}
-	if name, ok := oldSpellings[strings.ToLower(args[0])]; ok {
-		args = append([]string{name}, args[1:]...)
-		for i, word := range args {
-			if name, ok := oldSwitches[strings.ToLower(word)]; ok {
-				args[i] = name
-			}
-		}
-	} else if word := args[0]; len(word) > 2 && word[0] == '-' && word[1] != '-' {
-		return a.fail(unknownOption(word))
+	if args, err = spelledAnew(args); err != nil {
+		return a.fail(err)
 	}
 	ctx, err := parser.Parse(args)
 	if err != nil {
@@ -115,16 +101,6 @@ func (a *app) main(args []string) (status int) {
 
 // parserExit is how the parser ends the program, after --help.
 type parserExit int
-
-// unknownOption is the error for a switch in the style of earlier releases
-// that does not exist.
-func unknownOption(word string) error {
-	near := client.Nearest(word, slices.Sorted(maps.Keys(oldSpellings)))
-	if len(near) == 0 {
-		return fmt.Errorf("unknown option %s; mrci --help lists what there is", word)
-	}
-	return fmt.Errorf("unknown option %s, did you mean %q?", word, near[0])
-}
 
 // usageOf says what was wrong with the command line, in the words of somebody
 // who typed it, and gives it its exit status.

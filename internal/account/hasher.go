@@ -38,6 +38,7 @@ type Hasher struct {
 type HasherStats struct {
 	Hashes  uint64 // computed, for whatever purpose
 	Refused uint64 // turned away with ErrBusy
+	Running int    // now
 	Waiting int    // for a slot, now
 }
 
@@ -71,7 +72,7 @@ func (h *Hasher) SetParams(p HashParams) error {
 
 // Stats returns the counters.
 func (h *Hasher) Stats() HasherStats {
-	return HasherStats{Hashes: h.done.Load(), Refused: h.refused.Load(), Waiting: int(h.waiting.Load())}
+	return HasherStats{Hashes: h.done.Load(), Refused: h.refused.Load(), Running: len(h.slots), Waiting: int(h.waiting.Load())}
 }
 
 // hash returns the text to store for pw.

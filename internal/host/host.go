@@ -3,7 +3,6 @@ package host
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -22,6 +21,8 @@ import (
 	"mrci.dev/mrci/internal/cert"
 	"mrci.dev/mrci/internal/conf"
 	"mrci.dev/mrci/internal/conn"
+	"mrci.dev/mrci/internal/control"
+	"mrci.dev/mrci/internal/fsys"
 	"mrci.dev/mrci/internal/limit"
 	"mrci.dev/mrci/internal/registry"
 	"mrci.dev/mrci/internal/session"
@@ -33,11 +34,27 @@ import (
 // take while they arrive.
 const inputBudget = 1 << 30
 
-// Config is what a host is made from. All fields but Extra are set.
+// Config is what a host is made from. Conf, Version and Log are set.
 type Config struct {
 	Conf    conf.Config
 	Version string // of the program
 	Log     *slog.Logger
+	// Load reads the configuration again for Reload, with what the command line
+	// says on top; nil: only the certificates can be read again.
+	Load func() (conf.Config, error)
+	// Loaded is called with the configuration that a reload has made binding,
+	// for what the program itself takes from it; nil: nothing is.
+	Loaded func(conf.Config)
+	// Moved is called when the host listens at another address than at its
+	// start; nil: nobody wants to know.
+	Moved func(netip.AddrPort)
+	// Listener is where connections come from, when somebody else has taken the
+	// port; nil: the host takes listening_addr and listening_port.
+	Listener net.Listener
+	// Notify tells the service manager how the host is; nil: there is none.
+	Notify *control.Notifier
+	// Now is the wall clock; nil: time.Now.
+	Now func() time.Time
 	// Extra commands are offered behind the built-in ones.
 	Extra []registry.Builtin
 }
@@ -47,97 +64,147 @@ type Host struct {
 	// Fixed after Open.
 	cfg      Config
 	log      *slog.Logger
+	started  time.Time
+	lock     *control.Lock
+	door     *control.Server
+	metrics  *metricsServer // nil: metrics_addr is not set
 	store    *store.Store
 	logs     *store.Logs
+	hasher   *account.Hasher
 	accounts *account.Service
 	mail     *mailing
+	guard    *guard
 	bus      *bus.Memory
 	later    *background
 	endLater context.CancelFunc
 	cert     *cert.Store
 	registry *registry.Registry
 	limits   *limit.Limiter
-	listener net.Listener
-	conn     conn.Config
+	entrance *entrance
+	input    *budget
 	session  session.Config
+
+	// Owned by Run.
+	stop    context.CancelFunc
+	watcher *fsys.Watcher
+	ran     bool
+	ready   atomic.Bool // it accepts connections
+
+	// The configuration that binds and what was made from it. reload replaces
+	// them, one at a time.
+	reloading sync.Mutex
+	loaded    loaded // guarded by reloading
+	conf      atomic.Pointer[conf.Config]
+	conn      atomic.Pointer[conn.Config]
+	bounds    atomic.Pointer[session.Limits]
 
 	mu       sync.Mutex // guards sessions
 	sessions map[*session.Session]struct{}
 
 	counters counters
-}
-
-// counters count what has happened since the host was opened.
-type counters struct {
-	accepted atomic.Uint64
-	refused  atomic.Uint64 // for a limit
-	failed   atomic.Uint64 // before there was a session
+	counted  session.Counters
+	quiet    struct{ refused, unstarted, ended quietLog }
 }
 
 // Open builds the host: it opens or makes the database and the certificate,
 // and takes the port. Its errors are one line that names the file, the port or
 // the setting, and says what to do. Close gives everything back.
 func Open(ctx context.Context, cfg Config) (_ *Host, err error) {
-	h := &Host{cfg: cfg, log: cfg.Log, sessions: make(map[*session.Session]struct{})}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	h := &Host{cfg: cfg, log: cfg.Log, started: time.Now(), sessions: make(map[*session.Session]struct{})}
 	defer func() {
 		if err != nil {
 			h.Close()
 		}
 	}()
 	c := &cfg.Conf
+	h.conf.Store(c)
+	h.bounds.Store(sessionLimits(c))
+	h.input = &budget{limit: inputBudget}
+	h.quiet.refused = quietLog{log: h.log, level: slog.LevelWarn, msg: "connection refused"}
+	h.quiet.unstarted = quietLog{log: h.log, level: slog.LevelInfo, msg: "no session"}
+	// Before anything of this directory is touched.
+	if h.lock, err = control.Acquire(c.Dirs.Runtime); err != nil {
+		return nil, err
+	}
+	h.door, err = control.Listen(control.Config{Lock: h.lock, AccountRuntime: c.Dirs.AccountRuntime, Log: cfg.Log})
+	if err != nil {
+		return nil, err
+	}
 	h.bus = bus.NewMemory()
 	later, endLater := context.WithCancel(context.WithoutCancel(ctx))
 	h.later, h.endLater = newBackground(later), endLater
-	// The log of attempts is opened on the store that the accounts are in.
-	record := func(ctx context.Context, a account.Attempt) { journal{h.logs}.attempt(ctx, a) }
-	if h.store, h.accounts, err = openAccounts(ctx, c, cfg.Log, record); err != nil {
+	if err = h.openAccounts(ctx); err != nil {
 		return nil, err
 	}
-	h.logs, err = h.store.StartLogs(ctx, store.LogsConfig{
-		Retention: func() store.Retention { return store.Retention{Logs: c.LogRetention, Audit: c.AuditRetention} },
-		Log:       cfg.Log,
-	})
-	if err != nil {
+	if h.mail, err = newMailing(h.conf.Load, cfg.Log); err != nil {
 		return nil, err
 	}
-	if h.mail, err = newMailing(c, cfg.Log); err != nil {
+	if h.cert, err = cert.Open(certConfig(c, cfg.Log)); err != nil {
 		return nil, err
 	}
-	h.cert, err = cert.Open(cert.Config{Chain: c.TLSCertChain, Key: c.TLSPrivKey, Make: c.OwnCertificate(), Names: c.TLSNames})
-	if err != nil {
-		return nil, err
-	}
-	h.limits = limit.New(limit.Config{HalfOpenPerAddr: c.HalfOpenPerAddr, MaxSessions: c.MaxSessions, LimitLoopback: c.LimitLoopback})
+	h.limits = limit.New(limitConfig(c))
+	h.guard = newGuard(c, h.limits, cfg.Now)
 	if err = h.openRegistry(ctx); err != nil {
 		return nil, err
 	}
-	h.conn = conn.Config{
-		HeaderTimeout: c.HeaderTimeout, TLSTimeout: c.TLSTimeout, WriteTimeout: c.WriteTimeout,
-		QueueBytes: c.SendQueueBytes, FrameLimit: c.PreLoginFrameBytes,
-		TLS: h.cert.TLSConfig(c.TLSMin), TLSOnLoopback: c.TLSOnLoopback,
-		Budget: &budget{limit: inputBudget},
-	}
+	h.conn.Store(connConfig(c, h.cert.TLSConfig(), h.input))
 	h.session = session.Config{
 		Registry: h.registry, Users: h.accounts, Bus: h.bus, Journal: journal{h.logs},
-		Limits: sessionLimits(c), Log: cfg.Log,
+		Limits: h.bounds.Load, Counters: &h.counted, Log: cfg.Log,
 		Greeting: "Ready. Log in with auth -user NAME; ls_cmds lists your commands.",
 	}
-	if h.listener, err = listen(ctx, c); err != nil {
-		return nil, err
+	if c.MetricsAddr != "" {
+		if h.metrics, err = newMetricsServer(ctx, h, c.MetricsAddr); err != nil {
+			return nil, err
+		}
 	}
+	listener := cfg.Listener
+	if listener == nil {
+		if listener, err = listen(ctx, c.ListenAddr()); err != nil {
+			return nil, err
+		}
+	}
+	h.entrance = &entrance{listener: listener}
 	return h, nil
+}
+
+// openAccounts opens the database, the rules for its accounts, and its logs.
+func (h *Host) openAccounts(ctx context.Context) (err error) {
+	config := account.Config{
+		Log: h.log, Now: h.cfg.Now,
+		Policy: func() account.Policy { return policy(h.conf.Load()) },
+		// The log of attempts is opened on the store that the accounts are in.
+		OnAttempt: func(ctx context.Context, a account.Attempt) {
+			h.counters.countAttempt(a)
+			journal{h.logs}.attempt(ctx, a)
+		},
+	}
+	if h.store, h.accounts, err = openAccounts(ctx, &h.cfg.Conf, &config); err != nil {
+		return err
+	}
+	h.hasher = config.Hasher
+	h.logs, err = h.store.StartLogs(ctx, store.LogsConfig{
+		Retention: func() store.Retention {
+			c := h.conf.Load()
+			return store.Retention{Logs: c.LogRetention, Audit: c.AuditRetention}
+		},
+		Now: h.cfg.Now,
+		Log: h.log,
+	})
+	return err
 }
 
 // OpenAccounts opens the database and the rules for its accounts, for programs that change accounts beside a running host.
 func OpenAccounts(ctx context.Context, c *conf.Config, log *slog.Logger) (*store.Store, *account.Service, error) {
-	return openAccounts(ctx, c, log, nil)
+	return openAccounts(ctx, c, &account.Config{Log: log, Policy: func() account.Policy { return policy(c) }})
 }
 
-func openAccounts(ctx context.Context, c *conf.Config, log *slog.Logger, record func(context.Context, account.Attempt)) (*store.Store, *account.Service, error) {
-	hasher, err := account.NewHasher(account.HasherConfig{
-		Params: account.HashParams{KiB: uint32(c.Argon2KiB), Time: uint32(c.Argon2Time)},
-		Slots:  c.Argon2Parallel,
-	})
+// openAccounts completes the configuration of the rules.
+func openAccounts(ctx context.Context, c *conf.Config, config *account.Config) (*store.Store, *account.Service, error) {
+	hasher, err := account.NewHasher(account.HasherConfig{Params: hashParams(c), Slots: c.Argon2Parallel})
 	if err != nil {
 		return nil, nil, fmt.Errorf("settings argon2_*: %w", err)
 	}
@@ -145,16 +212,8 @@ func openAccounts(ctx context.Context, c *conf.Config, log *slog.Logger, record 
 	if err != nil {
 		return nil, nil, err
 	}
-	rule := account.RuleClasses
-	if c.PasswordRule == conf.PasswordLength {
-		rule = account.RuleLength
-	}
-	policy := account.Policy{AutoLockLimit: c.AutoLockLimit, InitialRank: c.InitialRank, PasswordRule: rule}
-	return s, account.New(account.Config{
-		Store: s, Hasher: hasher, Log: log,
-		Policy:    func() account.Policy { return policy },
-		OnAttempt: record,
-	}), nil
+	config.Store, config.Hasher = s, hasher
+	return s, account.New(*config), nil
 }
 
 func (h *Host) openRegistry(ctx context.Context) error {
@@ -162,51 +221,18 @@ func (h *Host) openRegistry(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	c := &h.cfg.Conf
-	flags := registry.Flags{PublicReg: c.EnablePublicReg, EmailVerify: c.EnableEmailVerify, PWReset: c.EnablePwReset}
 	commands := append(builtin.Commands(builtin.Config{
 		Accounts: accounts.Config{
-			Rules: h.accounts, Mail: h.mail, Guard: newGuard(c, h.limits), Sessions: logins{h.bus, h.log},
+			Rules: h.accounts, Mail: h.mail, Guard: h.guard, Sessions: logins{h.bus, h.log},
 			Background: h.later, Log: h.log,
-			Settings: func() accounts.Settings {
-				return accounts.Settings{
-					AutoLockLimit: c.AutoLockLimit, AskCurrentPassword: c.AskCurrentPassword,
-					VerifiedLoginOnly: c.VerifiedLoginOnly, MailUnverified: c.MailUnverified,
-				}
-			},
+			Settings: func() accounts.Settings { return commandSettings(h.conf.Load()) },
 		},
 		Host:    hostinfo.Config{Facts: h.facts, Logs: func() hostinfo.Logs { return h.logs }},
 		Modules: modules.Config{Ranks: &ranks{store: h.store, registry: func() *registry.Registry { return h.registry }}},
 	}), h.cfg.Extra...)
 	library := fmt.Sprintf("mrci %s %d-bit", h.cfg.Version, strconv.IntSize)
-	h.registry, err = registry.New(commands, wire.CutText(library, wire.LibraryNameSize), flags, loaded)
+	h.registry, err = registry.New(commands, wire.CutText(library, wire.LibraryNameSize), registryFlags(&h.cfg.Conf), loaded)
 	return err
-}
-
-func sessionLimits(c *conf.Config) session.Limits {
-	l := session.DefaultLimits()
-	l.Instances = c.MaxInstances
-	l.AnonymousFrame = c.PreLoginFrameBytes
-	l.PromptTimeout = c.PromptTimeout
-	return l
-}
-
-// keepAlive finds clients that are gone without a word within a few minutes
-// (state 10).
-var keepAlive = net.KeepAliveConfig{Enable: true, Idle: time.Minute, Interval: 15 * time.Second, Count: 8}
-
-func listen(ctx context.Context, c *conf.Config) (net.Listener, error) {
-	lc := net.ListenConfig{KeepAliveConfig: keepAlive}
-	l, err := lc.Listen(ctx, "tcp", c.ListenAddr())
-	if err != nil {
-		cause := err
-		var op *net.OpError
-		if errors.As(err, &op) {
-			cause = op.Err
-		}
-		return nil, fmt.Errorf("listen on %s: %v; choose another address or port with --listen ADDR:PORT or listening_addr and listening_port", c.ListenAddr(), cause)
-	}
-	return l, nil
 }
 
 // closeMail is how long mails that are on their way may take when the host
@@ -216,8 +242,8 @@ const closeMail = 2 * time.Second
 // Close gives everything back that Open has acquired. It may be called twice,
 // and after Run, which does it too.
 func (h *Host) Close() {
-	if h.listener != nil {
-		h.listener.Close()
+	if h.entrance != nil {
+		h.entrance.Close()
 	}
 	if h.endLater != nil {
 		h.endLater()
@@ -240,14 +266,31 @@ func (h *Host) Close() {
 			h.log.Error("store did not close", "err", err)
 		}
 	}
-	if h.cert != nil {
-		h.cert.Close()
+	if h.metrics != nil {
+		h.metrics.close()
+	}
+	h.leave()
+}
+
+// leave gives the directory up. Who waits for the end of the host learns of it
+// when another one can take the directory.
+func (h *Host) leave() {
+	if h.door != nil && !h.ran {
+		h.door.Close() // the socket goes while the lock is held
+	}
+	if h.lock != nil {
+		if err := h.lock.Release(); err != nil {
+			h.log.Warn("lock not released", "err", err)
+		}
+	}
+	if h.door != nil {
+		h.door.Close()
 	}
 }
 
 // Addr returns where the host listens, with the real port.
 func (h *Host) Addr() netip.AddrPort {
-	return h.listener.Addr().(*net.TCPAddr).AddrPort()
+	return addrOf(h.entrance.now())
 }
 
 // Fingerprint returns the SHA-256 of the public key, in hex, that clients may
@@ -256,7 +299,7 @@ func (h *Host) Fingerprint() string { return h.cert.Fingerprint() }
 
 // TLSConfig returns what the host's handshakes use, so that a benchmark can
 // compare them with a bare listener.
-func (h *Host) TLSConfig() *tls.Config { return h.conn.TLS }
+func (h *Host) TLSConfig() *tls.Config { return h.conn.Load().TLS }
 
 // EnsureFirstAdmin makes an administrator with a one-time password when there
 // is no account at all (state 6). made tells whether it did.
@@ -277,7 +320,7 @@ func (h *Host) Sessions() int {
 func (h *Host) facts() hostinfo.Facts {
 	addr := h.Addr()
 	return hostinfo.Facts{
-		Program: "MRCI " + h.cfg.Version, Sessions: h.Sessions(), MaxSessions: h.cfg.Conf.MaxSessions,
+		Program: "MRCI " + h.cfg.Version, Sessions: h.Sessions(), MaxSessions: h.conf.Load().MaxSessions,
 		Addr: addr.Addr().Unmap().String(), Port: int(addr.Port()),
 	}
 }

@@ -9,13 +9,29 @@ import (
 	"time"
 
 	"mrci.dev/mrci/internal/conn"
+	"mrci.dev/mrci/internal/control"
+	"mrci.dev/mrci/internal/fsys"
 	"mrci.dev/mrci/internal/session"
 )
 
-// Run accepts connections and serves them until ctx ends; then it shuts down
-// in order, within the configured time, and returns nil. It closes the host.
+// Run accepts connections and serves them until ctx ends or somebody asks the
+// host to stop; then it shuts down in order, within the configured time, and
+// returns nil. It closes the host, and is called once.
 func (h *Host) Run(ctx context.Context) error {
 	defer h.Close()
+	ctx, h.stop = context.WithCancel(ctx)
+	defer h.stop()
+	// What goes on beside the sessions ends with ctx, but for the control
+	// socket: it tells how far the end has come.
+	var duties sync.WaitGroup
+	answering, silence := context.WithCancel(context.WithoutCancel(ctx))
+	defer duties.Wait()
+	defer silence()
+	if err := h.beginDuties(ctx, answering, &duties); err != nil {
+		h.stop()
+		return err
+	}
+
 	// Sessions live on while the host tells them that it stops.
 	serving, cut := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer cut(nil)
@@ -23,15 +39,20 @@ func (h *Host) Run(ctx context.Context) error {
 	defer stopHandshakes(nil)
 
 	var clients sync.WaitGroup
-	unblock := context.AfterFunc(ctx, func() { h.listener.Close() })
+	unblock := context.AfterFunc(ctx, h.entrance.Close)
 	defer unblock()
+	h.ready.Store(true)
+	h.notify((*control.Notifier).Ready)
 	err := h.accept(ctx, func(nc net.Conn, release func()) {
 		clients.Go(func() {
 			defer release()
 			h.serve(handshakes, serving, nc)
 		})
 	})
-	h.listener.Close()
+	h.ready.Store(false)
+	h.notify((*control.Notifier).Stopping)
+	h.entrance.Close()
+	h.stop() // if accepting has failed
 
 	began := time.Now()
 	stopHandshakes(session.ErrHostStops)
@@ -43,17 +64,92 @@ func (h *Host) Run(ctx context.Context) error {
 		clients.Wait()
 		close(gone)
 	}()
-	deadline := time.NewTimer(h.cfg.Conf.StopTimeout - cutGrace(h.cfg.Conf.StopTimeout))
+	timeout := h.conf.Load().StopTimeout
+	deadline := time.NewTimer(timeout - cutGrace(timeout))
 	defer deadline.Stop()
 	select {
 	case <-gone:
 	case <-deadline.C:
 		h.log.Warn("sessions cut off", "reason", "stop_timeout_s", "sessions", h.Sessions())
 		cut(session.ErrHostStops)
-		h.awaitCut(gone)
+		h.awaitCut(gone, cutGrace(timeout))
 	}
 	h.log.Info("host stopped", "took", time.Since(began).Round(time.Millisecond))
 	return err
+}
+
+// beginDuties starts what the host does beside serving sessions.
+func (h *Host) beginDuties(ctx, answering context.Context, duties *sync.WaitGroup) error {
+	h.ran = true
+	var err error
+	h.reloading.Lock() // nobody reloads without the watcher
+	h.watcher, err = fsys.Watch(ctx, fsys.WatchConfig{Files: h.watched(), Changed: h.filesChanged, Log: h.log})
+	h.reloading.Unlock()
+	if err != nil {
+		return err
+	}
+	duties.Go(func() {
+		<-ctx.Done()
+		h.watcher.Close()
+	})
+	duties.Go(func() {
+		if err := h.door.Serve(answering, h.operate); err != nil {
+			h.log.Error("control socket", "err", err)
+		}
+	})
+	duties.Go(func() { h.cert.Run(ctx) })
+	if h.metrics != nil {
+		duties.Go(func() { h.metrics.serve(answering) })
+	}
+	if pulse := h.pulse(); pulse > 0 {
+		duties.Go(func() { h.showAlive(answering, pulse) })
+	}
+	return nil
+}
+
+// notify tells the service manager something. It is never important enough to
+// stop for.
+func (h *Host) notify(what func(*control.Notifier) error) {
+	if h.cfg.Notify == nil {
+		return
+	}
+	if err := what(h.cfg.Notify); err != nil {
+		h.log.Warn("service manager not told", "err", err)
+	}
+}
+
+// pulse is how often the service manager wants a sign of life; 0: never.
+func (h *Host) pulse() time.Duration {
+	if h.cfg.Notify == nil {
+		return 0
+	}
+	return h.cfg.Notify.Watchdog() / 2
+}
+
+// showAlive gives a sign of life as long as the database answers: a host that
+// cannot read accounts is better started again.
+func (h *Host) showAlive(ctx context.Context, pulse time.Duration) {
+	tick := time.NewTicker(pulse)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if err := h.check(ctx, pulse); err != nil {
+			h.log.Error("no sign of life given", "err", err)
+			continue
+		}
+		h.notify((*control.Notifier).Alive)
+	}
+}
+
+// check asks the database something, for its health.
+func (h *Host) check(ctx context.Context, patience time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	return h.store.Ping(ctx)
 }
 
 // cutGrace is the part of the time for stopping that is kept for sessions that
@@ -62,8 +158,8 @@ func cutGrace(stop time.Duration) time.Duration { return min(stop/4, time.Second
 
 // awaitCut waits for sessions that have been cut off. A command that ignores
 // the end of its context must not keep the host from stopping.
-func (h *Host) awaitCut(gone <-chan struct{}) {
-	timer := time.NewTimer(cutGrace(h.cfg.Conf.StopTimeout))
+func (h *Host) awaitCut(gone <-chan struct{}, patience time.Duration) {
+	timer := time.NewTimer(patience)
 	defer timer.Stop()
 	select {
 	case <-gone:
@@ -81,7 +177,7 @@ const acceptPause = 50 * time.Millisecond
 func (h *Host) accept(ctx context.Context, serve func(nc net.Conn, release func())) error {
 	resting := false
 	for {
-		nc, err := h.listener.Accept()
+		nc, err := h.entrance.Accept()
 		if ctx.Err() != nil {
 			if err == nil {
 				nc.Close()
@@ -116,8 +212,7 @@ func (h *Host) accept(ctx context.Context, serve func(nc net.Conn, release func(
 }
 
 func (h *Host) refuse(nc net.Conn, reason error) {
-	h.counters.refused.Add(1)
-	h.log.Warn("connection refused", "addr", nc.RemoteAddr().String(), "reason", reason.Error())
+	h.quiet.refused.line("addr", nc.RemoteAddr().String(), "reason", reason.Error())
 	nc.Close()
 }
 
@@ -133,7 +228,7 @@ func (h *Host) serve(handshakes, serving context.Context, nc net.Conn) {
 		return
 	}
 	defer h.remove(s)
-	_ = s.Run(serving) // the session has logged the reason
+	h.ended(s.Run(serving))
 }
 
 // admit does the handshake; it returns nil when there is no session. It has a
@@ -146,11 +241,11 @@ func (h *Host) admit(handshakes context.Context, nc net.Conn) *session.Session {
 		h.refuse(nc, err)
 		return nil
 	}
-	c, err := conn.Accept(handshakes, nc, h.conn)
+	c, err := conn.Accept(handshakes, nc, *h.conn.Load())
 	release()
 	if err != nil {
-		h.counters.failed.Add(1)
-		h.log.Info("no session", "addr", nc.RemoteAddr().String(), "reason", err.Error())
+		h.counters.unstarted.add(nameOf(err, failures, "connection_lost"))
+		h.quiet.unstarted.line("addr", nc.RemoteAddr().String(), "reason", err.Error())
 		return nil
 	}
 	s := session.New(c, &h.session)
@@ -159,6 +254,14 @@ func (h *Host) admit(handshakes context.Context, nc net.Conn) *session.Session {
 		return nil
 	}
 	return s
+}
+
+// ended counts why a session has ended; the session has logged it. It has a
+// frame of its own, as admit has.
+//
+//go:noinline
+func (h *Host) ended(reason error) {
+	h.counters.ended.add(nameOf(reason, ends, "connection_lost"))
 }
 
 // add enters a session, unless the host stops already.

@@ -2,17 +2,16 @@ package host
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"mrci.dev/mrci/internal/account"
 	"mrci.dev/mrci/internal/bus"
 	"mrci.dev/mrci/internal/conf"
 	"mrci.dev/mrci/internal/limit"
-	"mrci.dev/mrci/internal/mail"
 	"mrci.dev/mrci/internal/registry"
 	"mrci.dev/mrci/internal/store"
 	"mrci.dev/mrci/module"
@@ -119,6 +118,7 @@ func (l logins) Logout(ctx context.Context, user wire.UserID, except wire.Sessio
 
 // guard counts what addresses and accounts ask for (state 4).
 type guard struct {
+	now           func() time.Time
 	limits        *limit.Limiter // knows who is exempt
 	failures      *limit.Rate[netip.Addr]
 	registrations *limit.Rate[netip.Addr]
@@ -131,9 +131,10 @@ type guard struct {
 // hour: each costs a hash and perhaps a mail.
 const resetsPerAddr = 20
 
-func newGuard(c *conf.Config, limits *limit.Limiter) *guard {
+func newGuard(c *conf.Config, limits *limit.Limiter, now func() time.Time) *guard {
 	byHour := func(n int) limit.RateConfig { return limit.RateConfig{Limit: n, Window: time.Hour} }
 	return &guard{
+		now:           now,
 		limits:        limits,
 		failures:      limit.NewRate[netip.Addr](byHour(c.FailuresPerAddr)),
 		registrations: limit.NewRate[netip.Addr](byHour(c.RegistrationsPerAddr)),
@@ -143,8 +144,23 @@ func newGuard(c *conf.Config, limits *limit.Limiter) *guard {
 	}
 }
 
+// reload makes other limits bind; what is counted stays.
+func (g *guard) reload(c *conf.Config) {
+	g.failures.SetLimit(c.FailuresPerAddr)
+	g.registrations.SetLimit(c.RegistrationsPerAddr)
+	g.mails.SetLimit(c.MailsPerAccount)
+}
+
+// refused adds what was refused to m, by the setting that did it.
+func (g *guard) refused(m map[string]uint64) {
+	m["failures_per_addr"] = g.failures.Counters().Refused
+	m["registrations_per_addr"] = g.registrations.Counters().Refused
+	m["resets_per_addr"] = g.resets.Counters().Refused
+	m["mails_per_account"] = g.mails.Counters().Refused + g.codes.Counters().Refused
+}
+
 func (g *guard) allow(r *limit.Rate[netip.Addr], addr netip.Addr) bool {
-	return g.limits.Exempt(addr) || r.Allow(limit.Group(addr), time.Now())
+	return g.limits.Exempt(addr) || r.Allow(limit.Group(addr), g.now())
 }
 
 // TryAllowed implements accounts.Guard.
@@ -153,7 +169,7 @@ func (g *guard) TryAllowed(addr netip.Addr) bool { return g.allow(g.failures, ad
 // TrySucceeded implements accounts.Guard.
 func (g *guard) TrySucceeded(addr netip.Addr) {
 	if !g.limits.Exempt(addr) {
-		g.failures.Refund(limit.Group(addr), time.Now())
+		g.failures.Refund(limit.Group(addr), g.now())
 	}
 }
 
@@ -164,10 +180,10 @@ func (g *guard) RegistrationAllowed(addr netip.Addr) bool { return g.allow(g.reg
 func (g *guard) ResetAllowed(addr netip.Addr) bool { return g.allow(g.resets, addr) }
 
 // MailAllowed implements accounts.Guard.
-func (g *guard) MailAllowed(user wire.UserID) bool { return g.mails.Allow(user, time.Now()) }
+func (g *guard) MailAllowed(user wire.UserID) bool { return g.mails.Allow(user, g.now()) }
 
 // CodeAllowed implements accounts.Guard.
-func (g *guard) CodeAllowed(user wire.UserID) bool { return g.codes.Allow(user, time.Now()) }
+func (g *guard) CodeAllowed(user wire.UserID) bool { return g.codes.Allow(user, g.now()) }
 
 // background runs work that no call waits for.
 type background struct {
@@ -175,6 +191,8 @@ type background struct {
 	slots chan struct{}   // one for each job that waits or runs
 	turn  chan struct{}   // one for each job that runs
 	jobs  sync.WaitGroup
+
+	dropped atomic.Uint64 // jobs that were too many
 }
 
 // Bounds of the work in the background: it hashes and mails, and must not be
@@ -193,6 +211,7 @@ func (b *background) Do(job func(ctx context.Context)) bool {
 	select {
 	case b.slots <- struct{}{}:
 	default:
+		b.dropped.Add(1)
 		return false
 	}
 	b.jobs.Go(func() { // ends with the job, which ends with the host
@@ -205,84 +224,4 @@ func (b *background) Do(job func(ctx context.Context)) bool {
 		}
 	})
 	return true
-}
-
-// mailing fills the host's templates and sends the mails.
-type mailing struct {
-	mailer *mail.Mailer
-	conf   *conf.Config
-}
-
-func newMailing(c *conf.Config, log *slog.Logger) (*mailing, error) {
-	m, err := mail.New(mail.Config{
-		SMTP: mail.SMTPConfig{
-			Host: c.SMTPHost, Port: c.SMTPPort, User: c.SMTPUser, Password: account.Secret(string(c.SMTPPassword)),
-			From: c.SMTPFrom, TLS: c.SMTPTLS,
-		},
-		Command: c.MailClientCmd,
-		Log:     log,
-	})
-	if err != nil {
-		return nil, err
-	}
-	made, err := mail.WriteDefaults(mail.Paths{Reset: c.ResetPwMailTemplate, Verify: c.EmailVerifyTemplate})
-	if err != nil {
-		return nil, err
-	}
-	for _, file := range made {
-		log.Info("mail template written", "file", file)
-	}
-	return &mailing{mailer: m, conf: c}, nil
-}
-
-// close waits for mails that are on their way.
-func (m *mailing) close(ctx context.Context) error { return m.mailer.Close(ctx) }
-
-// Ready implements accounts.Mail.
-func (m *mailing) Ready() error {
-	if !m.mailer.Configured() {
-		return module.Fail(wire.ExecutionFail, "This host cannot send mail: its administrator has to set smtp_host or mail_client_cmd.")
-	}
-	for _, file := range []string{m.conf.ResetPwMailTemplate, m.conf.EmailVerifyTemplate} {
-		if _, err := mail.LoadTemplate(file); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// RecoveryPassword implements accounts.Mail.
-func (m *mailing) RecoveryPassword(ctx context.Context, to account.User, pw account.Secret) error {
-	return m.send(ctx, m.conf.ResetPwMailTemplate, m.conf.ResetPwMailSubject, to, pw)
-}
-
-// VerificationCode implements accounts.Mail.
-func (m *mailing) VerificationCode(ctx context.Context, to account.User, code account.Secret) error {
-	return m.send(ctx, m.conf.EmailVerifyTemplate, m.conf.EmailVerifySubject, to, code)
-}
-
-func (m *mailing) send(ctx context.Context, template, subject string, to account.User, secret account.Secret) error {
-	t, err := mail.LoadTemplate(template)
-	if err != nil {
-		return err
-	}
-	msg, err := t.Message(to.Email, subject, mail.Values{UserName: to.Name, Time: time.Now(), OTP: secret})
-	if err != nil {
-		return err
-	}
-	return m.mailer.Send(ctx, msg)
-}
-
-// AddressChanged implements accounts.Mail.
-func (m *mailing) AddressChanged(ctx context.Context, before account.User) error {
-	err := m.mailer.Send(ctx, mail.Message{
-		To:      before.Email,
-		Subject: "The e-mail address of your account was changed",
-		Body: account.Secret("The account " + before.Name + " had this e-mail address until now. It has another one since " +
-			time.Now().UTC().Format(time.DateTime) + " UTC.\n\nIf you did not ask for that, tell the administrator of the host.\n"),
-	})
-	if errors.Is(err, mail.ErrNotConfigured) {
-		return nil // nobody expects a mail of a host that sends none
-	}
-	return err
 }

@@ -46,6 +46,7 @@ type Config struct {
 
 // Stats counts mails since New.
 type Stats struct {
+	Waiting int // now: queued or being sent
 	Sent    uint64
 	Failed  uint64 // by Send and in the background
 	Dropped uint64 // by a full queue, or when Close ran out of time
@@ -67,6 +68,7 @@ type Mailer struct {
 	running bool // the goroutine that works off the queue
 	queue   []Message
 	bytes   int // of the bodies in queue
+	sending int // mails that are on their way
 	stats   Stats
 }
 
@@ -112,7 +114,9 @@ func (m *Mailer) Configured() bool { return m.sender != nil }
 func (m *Mailer) Stats() Stats {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.stats
+	stats := m.stats
+	stats.Waiting = len(m.queue) + m.sending
+	return stats
 }
 
 // Send sends one mail and waits for the result, not longer than the time-out.
@@ -212,8 +216,12 @@ func (m *Mailer) deliver(ctx context.Context, msg Message, send func(context.Con
 	ctx, cancel := context.WithTimeoutCause(ctx, m.timeout, late)
 	defer cancel()
 	begin := time.Now()
+	m.mu.Lock()
+	m.sending++
+	m.mu.Unlock()
 	err := send(ctx)
 	m.mu.Lock()
+	m.sending--
 	if err == nil {
 		m.stats.Sent++
 	} else {

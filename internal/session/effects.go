@@ -110,7 +110,7 @@ func (s *Session) settle(c *call) {
 	if c.settled != nil {
 		c.settled.Stop()
 	}
-	c.settled = time.AfterFunc(s.cfg.Limits.SettleTimeout, func() {
+	c.settled = time.AfterFunc(s.cfg.Limits().SettleTimeout, func() {
 		s.post(func() {
 			if s.settling == c {
 				s.settled()
@@ -136,8 +136,8 @@ func (s *Session) settled() {
 func (s *Session) login(user account.User) {
 	s.log.Info("login", "user", user.Name)
 	s.conn.SetFrameLimit(wire.MaxPayload)
-	s.conn.SetHighWater(s.cfg.Limits.Output)
-	s.budget.Store(int64(s.cfg.Limits.InputBytes))
+	s.conn.SetHighWater(s.cfg.Limits().Output)
+	s.budget.Store(int64(s.cfg.Limits().InputBytes))
 	s.become(user)
 }
 
@@ -149,9 +149,9 @@ func (s *Session) logout() {
 	s.log.Info("logout", "user", s.user.Name)
 	s.user = nil
 	s.member.SetUser(wire.UserID{})
-	s.conn.SetFrameLimit(s.cfg.Limits.AnonymousFrame)
-	s.conn.SetHighWater(s.cfg.Limits.AnonymousOutput)
-	s.budget.Store(int64(s.cfg.Limits.AnonymousInput))
+	s.conn.SetFrameLimit(s.cfg.Limits().AnonymousFrame)
+	s.conn.SetHighWater(s.cfg.Limits().AnonymousOutput)
+	s.budget.Store(int64(s.cfg.Limits().AnonymousInput))
 	s.rights = s.cfg.Registry.Offer(wire.NoRank)
 	s.renewView()
 }
@@ -178,10 +178,12 @@ func (s *Session) renewView() {
 
 // runInline runs a short command on the owner's goroutine.
 func (s *Session) runInline(c *call, f wire.Frame) {
+	s.cfg.Counters.Calls.Add(1)
 	s.note(c, f)
 	s.inline = c
 	end := instance.Run(s.ctx, (*inlineRuntime)(s), c.listed, f, s.log)
 	s.inline = nil
+	s.cfg.Counters.ended(end.Code)
 	s.idle(c.key.cmd, c.key.branch, end.Code, end.Data)
 	s.audit(c, end)
 	if c.relist {

@@ -65,6 +65,7 @@ func (s *Session) route(f wire.Frame, owned bool) {
 	listed := s.mayRun(f.Cmd)
 	switch {
 	case listed == nil:
+		s.cfg.Counters.NotOffered.Add(1)
 		s.auditRefusal(f)
 		s.refuse(f.Cmd, f.Branch, wire.InvalidParams, fmt.Sprintf("There is no command with the id %d for you; ls_cmds lists yours.", f.Cmd))
 	case listed.Command.Inline:
@@ -86,15 +87,18 @@ func (s *Session) mayRun(id wire.CmdID) *module.Listed {
 
 // startCall begins a call on a goroutine of its own.
 func (s *Session) startCall(key callKey, listed *module.Listed, f wire.Frame, owned bool) {
-	limit := s.cfg.Limits.Instances
+	limits := s.cfg.Limits()
+	limit := limits.Instances
 	if s.user == nil {
-		limit = min(limit, s.cfg.Limits.AnonymousCalls)
+		limit = min(limit, limits.AnonymousCalls)
 	}
 	if len(s.calls) >= limit {
+		s.cfg.Counters.TooMany.Add(1)
 		s.refuse(key.cmd, key.branch, wire.ExecutionFail,
 			fmt.Sprintf("%d calls are running already, more are not allowed; wait for one or stop it.", limit))
 		return
 	}
+	s.cfg.Counters.Calls.Add(1)
 	c := &call{key: key, listed: listed, cost: instance.Cost(f)}
 	s.note(c, f)
 	if s.calls == nil {
@@ -109,7 +113,7 @@ func (s *Session) startCall(key callKey, listed *module.Listed, f wire.Frame, ow
 		Command:       listed,
 		Branch:        key.branch,
 		Log:           s.log,
-		PromptTimeout: s.cfg.Limits.PromptTimeout,
+		PromptTimeout: limits.PromptTimeout,
 		Session:       s.View,
 		Notify:        s.output,
 		Consumed:      s.consumed,
@@ -124,9 +128,9 @@ func (s *Session) input(c *call, f wire.Frame, owned bool) {
 		f.Payload = append([]byte(nil), f.Payload...)
 	}
 	s.used.Add(int64(instance.Cost(f)))
-	if c.inst.Deliver(f) > s.cfg.Limits.InstanceBytes && c.stuck == nil {
+	if c.inst.Deliver(f) > s.cfg.Limits().InstanceBytes && c.stuck == nil {
 		c.taken, _, _ = c.inst.Progress()
-		c.stuck = time.AfterFunc(s.cfg.Limits.StuckAfter, func() { s.post(func() { s.checkStuck(c) }) })
+		c.stuck = time.AfterFunc(s.cfg.Limits().StuckAfter, func() { s.post(func() { s.checkStuck(c) }) })
 	}
 }
 
@@ -138,11 +142,11 @@ func (s *Session) checkStuck(c *call) {
 	}
 	taken, queued, excused := c.inst.Progress()
 	switch {
-	case queued <= s.cfg.Limits.InstanceBytes:
+	case queued <= s.cfg.Limits().InstanceBytes:
 		c.stuck = nil
 	case excused || taken != c.taken:
 		c.taken = taken
-		c.stuck.Reset(s.cfg.Limits.StuckAfter)
+		c.stuck.Reset(s.cfg.Limits().StuckAfter)
 	default:
 		s.cutOff(c)
 	}
@@ -155,7 +159,7 @@ func (s *Session) watchBudget() {
 		return
 	}
 	before := s.taken.Load()
-	s.starving = time.AfterFunc(s.cfg.Limits.StuckAfter, func() { s.post(func() { s.checkBudget(before) }) })
+	s.starving = time.AfterFunc(s.cfg.Limits().StuckAfter, func() { s.post(func() { s.checkBudget(before) }) })
 }
 
 // checkBudget ends the call that holds most of a budget of which nothing was
@@ -180,6 +184,7 @@ func (s *Session) checkBudget(before int64) {
 
 // cutOff ends a call that takes no input.
 func (s *Session) cutOff(c *call) {
+	s.cfg.Counters.NoInput.Add(1)
 	s.log.Warn("call cut off", "cmd", c.listed.Name, "branch", int(c.key.branch), "reason", "takes no input")
 	s.frame(wire.Err, c.key.cmd, c.key.branch, fmt.Appendf(nil, "%s takes no input any more and was ended.\n", c.listed.Name))
 	s.giveUp(c, wire.ExecutionFail, errors.New("takes no input"))
@@ -200,9 +205,10 @@ func (s *Session) control(c *call, f wire.Frame) {
 	case wire.KillCmd:
 		c.inst.Kill()
 		if c.force == nil {
-			c.force = time.AfterFunc(s.cfg.Limits.KillGrace, func() {
+			c.force = time.AfterFunc(s.cfg.Limits().KillGrace, func() {
 				s.post(func() {
 					if s.calls[c.key] == c {
+						s.cfg.Counters.Forced.Add(1)
 						s.giveUp(c, wire.Aborted, module.ErrKilled)
 					}
 				})
@@ -261,6 +267,7 @@ func (s *Session) finish(c *call, end instance.End) {
 		s.calls = nil
 	}
 	s.consumed(c.cost)
+	s.cfg.Counters.ended(end.Code)
 	s.idle(c.key.cmd, c.key.branch, end.Code, end.Data)
 	s.audit(c, end)
 	if c.relist {

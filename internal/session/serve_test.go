@@ -155,7 +155,7 @@ func (s *server) run(ctx context.Context, nc net.Conn) {
 		return
 	}
 	one := session.New(c, &session.Config{
-		Registry: s.registry, Users: s.users, Limits: s.limits,
+		Registry: s.registry, Users: s.users, Limits: func() *session.Limits { return &s.limits }, Counters: new(session.Counters),
 		Bus: s.bus, Journal: noJournal{},
 		Log: slog.New(slog.DiscardHandler), Greeting: "hello",
 	})

@@ -76,7 +76,10 @@ type Config struct {
 	Users    Users
 	Bus      bus.Bus
 	Journal  Journal
-	Limits   Limits
+	// Limits returns the limits that bind now. It is called often, from any
+	// goroutine; what it returns is not changed.
+	Limits   func() *Limits
+	Counters *Counters
 	Log      *slog.Logger
 	// Greeting is the text of ASYNC_RDY, which clients may show.
 	Greeting string
@@ -160,8 +163,9 @@ func New(c *conn.Conn, cfg *Config) *Session {
 	}
 	s.debug = s.log.Enabled(context.Background(), slog.LevelDebug)
 	s.mailbox.init()
-	s.budget.Store(int64(cfg.Limits.AnonymousInput))
-	c.SetHighWater(cfg.Limits.AnonymousOutput)
+	limits := cfg.Limits()
+	s.budget.Store(int64(limits.AnonymousInput))
+	c.SetHighWater(limits.AnonymousOutput)
 	s.granted = c.Header().Wanted & wire.ExtSchema
 	c.OnDrain(s.wake)
 	s.renewView()
@@ -274,7 +278,7 @@ func (s *Session) readEnded(err error) error {
 		return fmt.Errorf("%w: %v", ErrFrameTooLarge, err)
 	case errors.Is(err, io.EOF):
 		// What the client sent before it left counts.
-		s.afterBatch(func() {}, s.cfg.Limits.FlushTimeout)
+		s.afterBatch(func() {}, s.cfg.Limits().FlushTimeout)
 		return ErrClientLeft
 	}
 	return err
@@ -283,9 +287,10 @@ func (s *Session) readEnded(err error) error {
 // refuseFrame answers a frame that is not read, after the frames before it.
 func (s *Session) refuseFrame(e *conn.FrameTooLargeError) {
 	s.afterBatch(func() {
+		s.cfg.Counters.TooLarge.Add(1)
 		s.refuse(e.Header.Cmd, e.Header.Branch, wire.InvalidParams,
 			fmt.Sprintf("A frame may carry %d bytes before login, not %d.", e.Limit, e.Header.Len))
-	}, s.cfg.Limits.StuckAfter)
+	}, s.cfg.Limits().StuckAfter)
 }
 
 // close ends everything that the session has started and the connection. The
@@ -309,7 +314,7 @@ func (s *Session) close(reason error) {
 	}
 	s.flush()
 	if orderly(reason) {
-		s.conn.Finish(s.cfg.Limits.FlushTimeout, time.Second)
+		s.conn.Finish(s.cfg.Limits().FlushTimeout, time.Second)
 	}
 	s.conn.End(reason)
 	s.group.Wait()

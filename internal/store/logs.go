@@ -285,6 +285,13 @@ func (l *Logs) Flush(ctx context.Context) error {
 	return nil
 }
 
+// Waiting returns how many rows are not written yet.
+func (l *Logs) Waiting() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return int(l.handed - l.written)
+}
+
 // Dropped returns how many rows were lost: those that came when the queue was
 // full or after Close, and those that Close could not write.
 func (l *Logs) Dropped() uint64 {

@@ -123,6 +123,12 @@ func (s *Store) prepare(ctx context.Context) error {
 	return nil
 }
 
+// Ping makes sure that the database answers: it reads a row.
+func (s *Store) Ping(ctx context.Context) error {
+	var rows int
+	return wrap(ctx, "ask the database", s.r.QueryRowContext(ctx, "SELECT count(*) FROM nobody").Scan(&rows))
+}
+
 // Close closes the database once the running transactions have ended. It may
 // be called twice.
 func (s *Store) Close() error {

@@ -1,0 +1,101 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+)
+
+// keepAlive finds clients that are gone without a word within a few minutes
+// (state 10).
+var keepAlive = net.KeepAliveConfig{Enable: true, Idle: time.Minute, Interval: 15 * time.Second, Count: 8}
+
+// entrance is where the host listens. It can move while the host runs; who is
+// in Accept does not notice.
+type entrance struct {
+	mu       sync.Mutex // held while it moves
+	listener net.Listener
+	closed   bool
+}
+
+// listen takes a port.
+func listen(ctx context.Context, addr string) (net.Listener, error) {
+	lc := net.ListenConfig{KeepAliveConfig: keepAlive}
+	l, err := lc.Listen(ctx, "tcp", addr)
+	if err != nil {
+		cause := err
+		var op *net.OpError
+		if errors.As(err, &op) {
+			cause = op.Err
+		}
+		return nil, fmt.Errorf("listen on %s: %v; choose another address or port with --listen ADDR:PORT or listening_addr and listening_port", addr, cause)
+	}
+	return l, nil
+}
+
+func (e *entrance) now() net.Listener {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.listener
+}
+
+// Accept waits for a connection, wherever the entrance is by then.
+func (e *entrance) Accept() (net.Conn, error) {
+	for {
+		l := e.now()
+		c, err := l.Accept()
+		if err != nil && errors.Is(err, net.ErrClosed) && e.now() != l {
+			continue // it has moved
+		}
+		return c, err
+	}
+}
+
+// Move listens on another address from now on. After an error it listens where
+// it did before.
+func (e *entrance) Move(ctx context.Context, addr string) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closed {
+		return net.ErrClosed
+	}
+	next, err := listen(ctx, addr)
+	if err == nil {
+		e.listener.Close()
+		e.listener = next
+		return nil
+	}
+	before := addrOf(e.listener)
+	if want, parseErr := netip.ParseAddrPort(addr); parseErr != nil || want.Port() != before.Port() {
+		return err
+	}
+	// The old place may be what is in the way: 0.0.0.0 and 127.0.0.1 on one
+	// port exclude each other.
+	e.listener.Close()
+	if next, err = listen(ctx, addr); err == nil {
+		e.listener = next
+		return nil
+	}
+	back, backErr := listen(ctx, before.String())
+	if backErr != nil {
+		return errors.Join(err, fmt.Errorf("and the old address is lost: %w", backErr))
+	}
+	e.listener = back
+	return err
+}
+
+// Close ends listening for good. It may be called twice.
+func (e *entrance) Close() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.closed = true
+	if e.listener != nil {
+		e.listener.Close()
+	}
+}
+
+func addrOf(l net.Listener) netip.AddrPort { return l.Addr().(*net.TCPAddr).AddrPort() }

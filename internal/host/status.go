@@ -1,0 +1,144 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"os"
+	"runtime"
+	"runtime/metrics"
+	"strconv"
+	"strings"
+	"time"
+
+	"mrci.dev/mrci/internal/control"
+)
+
+// Status returns how the host is now. It waits for nothing but the file
+// system.
+func (h *Host) Status(context.Context) control.Status {
+	c := h.conf.Load()
+	info := h.cert.Info()
+	limits, hashes, mails := h.limits.Counters(), h.hasher.Stats(), h.mail.stats()
+	h.reloading.Lock()
+	loaded := h.loaded
+	h.reloading.Unlock()
+	s := control.Status{
+		Version: h.cfg.Version, PID: os.Getpid(),
+		Started: h.started.UTC(), UptimeS: int64(time.Since(h.started) / time.Second),
+		Addr:     h.Addr().String(),
+		HalfOpen: limits.HalfOpen,
+		Memory:   memory(),
+		Queues: control.QueueStatus{
+			InputBytes: uint64(max(h.input.used.Load(), 0)), InputMaxBytes: uint64(h.input.limit),
+			HashesRunning: hashes.Running, HashesWaiting: hashes.Waiting,
+			MailsWaiting: mails.Waiting, BackgroundJobs: len(h.later.slots), LogRows: h.logs.Waiting(),
+		},
+		Database: control.DatabaseStatus{Driver: string(c.DBDriver), File: c.DBHostName, SizeBytes: sizeOf(c.DBHostName)},
+		Certificate: control.CertificateStatus{
+			Chain: info.Chain, Key: info.Key, Subject: info.Subject, Names: info.Names,
+			NotBefore: info.NotBefore.UTC(), NotAfter: info.NotAfter.UTC(), SHA256: info.SHA256,
+			LastError: info.LastError, Warnings: info.Warnings, RenewsItself: info.OwnCertificate,
+		},
+		Configuration: control.ConfigurationStatus{
+			File: c.Dirs.File(), Loaded: loaded.at.UTC(), NeedsRestart: loaded.needsRestart,
+		},
+		Counters: h.counts(),
+	}
+	if loaded.err != nil {
+		s.Configuration.LastError = loaded.err.Error()
+	}
+	s.Sessions, s.Queues.SendBytes = h.sessionStatus()
+	s.Sessions.Max = c.MaxSessions
+	return s
+}
+
+// sessionStatus counts the sessions, and what waits for their clients.
+func (h *Host) sessionStatus() (s control.SessionStatus, queued uint64) {
+	s.ByRank = make(map[string]int)
+	for _, one := range h.everySession() {
+		s.Now++
+		if user := one.View().User; user != nil {
+			s.ByRank[strconv.FormatUint(uint64(user.Rank), 10)]++
+		} else {
+			s.Anonymous++
+		}
+		queued += uint64(one.Queued())
+	}
+	return s, queued
+}
+
+// counts gathers every counter of the host: by group, by reason.
+func (h *Host) counts() map[string]map[string]uint64 {
+	n := &h.counters
+	mails, hashes, limits := h.mail.stats(), h.hasher.Stats(), h.limits.Counters()
+	all := map[string]map[string]uint64{
+		"connections": {"accepted": n.accepted.Load()},
+		// Every refusal names the setting that is behind it, where there is one.
+		"refused":     {"half_open_per_addr": limits.RefusedHalfOpen, "max_sessions": limits.RefusedSessions, "argon2_parallel": hashes.Refused},
+		"not_started": {},
+		"ended":       {},
+		"logins":      {},
+		"calls": {
+			"started": h.counted.Calls.Load(), "failed": h.counted.Failed.Load(), "crashed": h.counted.Crashed.Load(),
+		},
+		"refused_calls": {
+			"not_offered": h.counted.NotOffered.Load(), "max_instances": h.counted.TooMany.Load(),
+			"pre_login_frame_bytes": h.counted.TooLarge.Load(),
+		},
+		"cut_off": {"takes_no_input": h.counted.NoInput.Load(), "ignores_kill": h.counted.Forced.Load()},
+		"mails":   {"sent": mails.Sent, "failed": mails.Failed, "dropped": mails.Dropped},
+		"hashes":  {"computed": hashes.Hashes},
+		"dropped": {"log_rows": h.logs.Dropped(), "background_jobs": h.later.dropped.Load()},
+		"reloads": {},
+		"control": h.door.Counters(),
+	}
+	h.guard.refused(all["refused"])
+	n.unstarted.into(all["not_started"])
+	n.ended.into(all["ended"])
+	n.logins.into(all["logins"])
+	n.reloads.into(all["reloads"])
+	return all
+}
+
+func sizeOf(file string) int64 {
+	info, err := os.Stat(file)
+	if err != nil {
+		return 0 // the status is not where one learns of that
+	}
+	return info.Size()
+}
+
+// memory returns what the process uses. What the system does not tell is 0.
+func memory() control.MemoryStatus {
+	heap := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}}
+	metrics.Read(heap)
+	m := control.MemoryStatus{
+		HeapBytes: heap[0].Value.Uint64(), Goroutines: runtime.NumGoroutine(),
+		RSSBytes: procNumber("/proc/self/status", "VmRSS:", 1024), DescriptorsMax: procNumber("/proc/self/limits", "Max open files", 1),
+	}
+	if open, err := os.ReadDir("/proc/self/fd"); err == nil {
+		m.Descriptors = len(open) - 1 // without the one that reads them
+	} else if !errors.Is(err, os.ErrNotExist) {
+		m.Descriptors = int(m.DescriptorsMax) // none is left to look with
+	}
+	return m
+}
+
+// procNumber returns the first number behind a key of a file of Linux, 0 when
+// there is none.
+func procNumber(file, key string, unit uint64) uint64 {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return 0
+	}
+	_, rest, found := strings.Cut(string(text), key)
+	fields := strings.Fields(rest)
+	if !found || len(fields) == 0 {
+		return 0
+	}
+	n, err := strconv.ParseUint(fields[0], 10, 64)
+	if err != nil {
+		return 0 // "unlimited"
+	}
+	return n * unit
+}
