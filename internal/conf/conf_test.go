@@ -2,6 +2,7 @@ package conf_test
 
 import (
 	"bytes"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -9,7 +10,9 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"reflect"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -231,8 +234,8 @@ func TestParseRefuses(t *testing.T) {
 		{"two lines", `{"reset_pw_mail_subject": "a\nBcc: b"}`, `conf.json:1:27: reset_pw_mail_subject: "a\nBcc: b" is not valid: want one line of 1 to 200 characters`},
 		{"secret", `{"db_password": 12345}`, `conf.json:1:17: db_password: the value is not valid: want a text without control characters`},
 		{"long value", `{"log_level": "` + strings.Repeat("x", 500) + `"}`, `conf.json:1:15: log_level: "` + strings.Repeat("x", 80) + `..." is not valid: want "debug", "info", "warn" or "error"`},
-		{"pace above queue", `{"pace_bytes": 2097152, "send_queue_bytes": 1048576}`, `conf.json: pace_bytes: 2097152 is not valid: want at most send_queue_bytes, which is 1048576`},
-		{"no sender", `{"smtp_host": "mail"}`, `conf.json: smtp_from: "" is not valid: want the sender's e-mail address, because smtp_host is set`},
+		{"pace above queue", `{"pace_bytes": 2097152, "send_queue_bytes": 1048576}`, `conf.json:1:16: pace_bytes: 2097152 is not valid: want at most send_queue_bytes, which is 1048576`},
+		{"no sender", `{"smtp_host": "mail"}`, `conf.json:1:15: smtp_from: "" is not valid: want the sender's e-mail address, because smtp_host is set`},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -244,6 +247,172 @@ func TestParseRefuses(t *testing.T) {
 				t.Errorf("%s\n got %s\nwant %s", test.text, err, test.want)
 			}
 		})
+	}
+}
+
+func TestAllFaults(t *testing.T) {
+	text := "\ufeff" + `{
+  "max_sessions": "many", "listning_port": 1,
+  "tls_min": "1.3", "tls_min": "1.2",
+  "smtp_password": 12345,
+  "fs_roots": {"ann": "x", "ann": "y", "a b": "z"},
+  "smtp_host": "mail", "smtp_from": "nobody",
+  "pace_bytes": 2097152,
+  "send_queue_bytes": 1048576
+}`
+	want := []string{
+		`conf.json:2:19: max_sessions: "many" is not valid: want a whole number from 1 to 2147483647`,
+		`conf.json:2:27: unknown key "listning_port": the nearest known key is "listening_port"`,
+		`conf.json:3:21: key "tls_min" stands there twice: keep one of them`,
+		`conf.json:4:20: smtp_password: the value is not valid: want a text without control characters`,
+		`conf.json:5:15: fs_roots: entry "a b" is neither a rank nor a user name: want an object with a path for each rank or user name`,
+		`conf.json:5:28: key "ann" stands there twice: keep one of them`,
+		`conf.json:6:37: smtp_from: "nobody" is not valid: want an e-mail address or nothing`,
+		`conf.json:7:17: pace_bytes: 2097152 is not valid: want at most send_queue_bytes, which is 1048576`,
+	}
+	f := conf.Inspect("conf.json", []byte(text), testDirs(t))
+	var got, keys []string
+	for _, fault := range f.Faults {
+		got = append(got, fault.Error())
+		keys = append(keys, fault.Key)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+	if diff := cmp.Diff([]string{"max_sessions", "", "", "smtp_password", "fs_roots", "", "smtp_from", "pace_bytes"}, keys); diff != "" {
+		t.Errorf("keys (-want +got)\n%s", diff)
+	}
+	if f.Config.TLSMin != tls.VersionTLS13 || f.Config.SMTPHost != "mail" || f.Config.MaxSessions != 10000 {
+		t.Errorf("values beside the faults: %s", f.Config)
+	}
+	if got, want := f.Places["smtp_host"], (conf.Place{Line: 6, Column: 16}); got != want {
+		t.Errorf("smtp_host stands at %v, want %v", got, want)
+	}
+	if got, want := f.Fault("smtp_host", errors.New("gone")).Error(), "conf.json:6:16: smtp_host: gone"; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	if got, want := f.Fault("smtp_port", errors.New("gone")).Error(), "conf.json: smtp_port: gone"; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+
+	_, err := conf.Parse("conf.json", []byte(text), testDirs(t))
+	if err == nil || err.Error() != want[0]+"; and 7 more faults, which config check shows" {
+		t.Errorf("Parse: %v", err)
+	}
+	if fault, ok := errors.AsType[*conf.Fault](err); !ok || fault.Key != "max_sessions" {
+		t.Errorf("the error is no fault: %v", err)
+	}
+	_, err = conf.Parse("conf.json", []byte(`{"x":1,"fs_sync":2}`), testDirs(t))
+	if err == nil || !strings.HasSuffix(err.Error(), "; and one more fault, which config check shows") {
+		t.Errorf("Parse: %v", err)
+	}
+}
+
+func TestFaultsAreBounded(t *testing.T) {
+	var text strings.Builder
+	separator := "{"
+	for i := range 30_000 {
+		fmt.Fprintf(&text, `%s"an unknown key %d": 0`, separator, i)
+		separator = ","
+	}
+	f := conf.Inspect("conf.json", []byte(text.String()+"}"), testDirs(t))
+	if len(f.Faults) != 101 || !strings.Contains(f.Faults[100].Error(), "more faults") {
+		t.Errorf("%d faults, the last is %v", len(f.Faults), f.Faults[len(f.Faults)-1])
+	}
+}
+
+func TestKey(t *testing.T) {
+	c := parse(t, `{"tls_min": "1.3"}`)
+	k, err := c.Key("tls_min")
+	if err != nil || k.Value != "1.3" || k.Default != "1.2" || !k.Changed || k.AtStart {
+		t.Errorf("%+v, %v", k, err)
+	}
+	if _, err := c.Key("tls-mn"); err == nil || err.Error() != `unknown key "tls-mn": the nearest known key is "tls_min"` {
+		t.Errorf("%v", err)
+	}
+	// A secret that has changed counts, though it looks the same.
+	secret := parse(t, `{"db_password": "x"}`)
+	if k, err := secret.Key("db_password"); err != nil || !k.Changed || fmt.Sprint(k.Value) != "[hidden]" {
+		t.Errorf("%+v, %v", k, err)
+	}
+}
+
+// others has another valid value for every key.
+var others = map[string]string{
+	"listening_addr": "::1", "listening_port": "1", "max_sessions": "1", "auto_lock_limit": "1", "max_sub_channels": "1",
+	"initial_rank": "3", "enable_public_reg": "true", "enable_email_verify": "false", "enable_pw_reset": "false",
+	"all_channels_active_update": "true", "db_driver": "", "db_host_name": "other.db", "db_user_name": "x",
+	"db_password": "x", "mail_client_cmd": "m %subject% %target_email%", "reset_pw_mail_subject": "x",
+	"email_verify_subject": "x", "reset_pw_mail_template": "x", "email_verify_template": "x", "tls_cert_chain": "a:b",
+	"tls_priv_key": "x", "tls_on_loopback": "true", "tls_min": "1.3", "tls_names": "x", "limit_loopback": "true",
+	"header_timeout_s": "1", "tls_timeout_s": "1", "write_timeout_s": "1", "send_queue_bytes": "1048576",
+	"pace_bytes": "4096", "max_instances": "1", "pre_login_frame_bytes": "1024", "cast_rate": "1", "cast_bytes": "1",
+	"prompt_timeout_s": "1", "half_open_per_addr": "1", "failures_per_addr": "1", "registrations_per_addr": "1",
+	"mails_per_account": "1", "argon2_time": "1", "argon2_kib": "1024", "argon2_parallel": "1024",
+	"log_retention_days": "1", "audit_retention_days": "1", "first_admin": "false", "fs_roots": `{"1":"x"}`,
+	"fs_quota_bytes": "1", "fs_sync": "true", "fs_file_mask": "0022", "fs_max_transfers": "1",
+	"p2p_requests_per_min": "1", "password_rule": "length", "ask_current_password": "true",
+	"verified_login_only": "true", "mail_unverified": "true", "stop_timeout_s": "1", "log_format": "json",
+	"log_level": "debug", "metrics_addr": "127.0.0.1:1", "smtp_host": "", "smtp_port": "1", "smtp_user": "x",
+	"smtp_password": "x", "smtp_from": "a@b.example", "smtp_tls": "none",
+}
+
+// atStart are the keys that cannot change while a host runs: its ports, its
+// database, how many hashes it has memory for, and what is done at start only.
+var atStart = []string{
+	"listening_addr", "listening_port", "db_driver", "db_host_name", "db_user_name", "db_password",
+	"argon2_parallel", "first_admin", "metrics_addr",
+}
+
+func TestReloaded(t *testing.T) {
+	dirs := testDirs(t)
+	running := conf.Defaults(dirs)
+	elsewhere := dirs
+	elsewhere.Data += "2"
+	for _, k := range running.Keys() {
+		t.Run(k.Name, func(t *testing.T) {
+			if waits := slices.Contains(atStart, k.Name); k.AtStart != waits {
+				t.Errorf("AtStart is %v, want %v", k.AtStart, waits)
+			}
+			other, known := others[k.Name]
+			if !known {
+				t.Fatalf("the test has no other value for it")
+			}
+			next := conf.Defaults(dirs)
+			switch {
+			case k.Name == "smtp_host":
+				next.SMTPHost = "mail" // with a sender only
+			case other != "": // db_driver has one value
+				if err := next.Set(k.Name + "=" + other); err != nil {
+					t.Fatal(err)
+				}
+			default:
+				next.DBDriver = "other"
+			}
+			if n, err := next.Key(k.Name); err != nil || !n.Changed {
+				t.Fatalf("%v is no other value (%v)", n.Value, err)
+			}
+			next.Dirs = elsewhere
+			before := fmt.Sprintf("%+v %+v", running, next)
+			applied, waiting := running.Reloaded(next)
+			want, names := next, []string(nil)
+			if k.AtStart {
+				want, names = running, []string{k.Name}
+			}
+			want.Dirs = dirs
+			if diff := cmp.Diff(want, applied); diff != "" {
+				t.Errorf("(-want +got)\n%s", diff)
+			}
+			if diff := cmp.Diff(names, waiting); diff != "" {
+				t.Errorf("waiting (-want +got)\n%s", diff)
+			}
+			if after := fmt.Sprintf("%+v %+v", running, next); after != before {
+				t.Errorf("changed what it was given:\n%s\n%s", before, after)
+			}
+		})
+	}
+	if applied, waiting := running.Reloaded(conf.Defaults(dirs)); waiting != nil || !reflect.DeepEqual(applied, running) {
+		t.Errorf("the same again: %s, %v", applied, waiting)
 	}
 }
 

@@ -1,12 +1,12 @@
 package conf
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"log/slog"
 	"net"
-	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -202,15 +202,51 @@ func isKeyRune(r rune) bool {
 	return r == '_' || r >= '0' && r <= '9' || r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z'
 }
 
-// check finds the faults that only several keys together show.
+// check finds the first fault that only several keys together show.
 func (c *Config) check() error {
-	if c.PaceBytes > c.SendQueueBytes {
-		return fmt.Errorf("pace_bytes: %d is not valid: want at most send_queue_bytes, which is %d", c.PaceBytes, c.SendQueueBytes)
-	}
-	if c.SMTPHost != "" && c.SMTPFrom == "" {
-		return fmt.Errorf("smtp_from: \"\" is not valid: want the sender's e-mail address, because smtp_host is set")
+	for _, rule := range together {
+		if err := rule.check(c); err != nil {
+			return err
+		}
 	}
 	return nil
+}
+
+// together are the rules on several keys. The first key of a rule is the one
+// that its error is about.
+var together = []struct {
+	keys  []string
+	check func(c *Config) error
+}{
+	{[]string{"pace_bytes", "send_queue_bytes"}, func(c *Config) error {
+		if c.PaceBytes > c.SendQueueBytes {
+			return fmt.Errorf("pace_bytes: %d is not valid: want at most send_queue_bytes, which is %d", c.PaceBytes, c.SendQueueBytes)
+		}
+		return nil
+	}},
+	{[]string{"smtp_from", "smtp_host"}, func(c *Config) error {
+		if c.SMTPHost != "" && c.SMTPFrom == "" {
+			return errors.New("smtp_from: \"\" is not valid: want the sender's e-mail address, because smtp_host is set")
+		}
+		return nil
+	}},
+}
+
+// Reloaded returns what a running host uses after its configuration has been
+// read again as next, and the names of the keys whose change waits for the next
+// start: those keep the values of c, and so do the directories. What stood
+// above the file when the host was started, such as --set, must stand above
+// next already. Neither c nor next is changed.
+func (c *Config) Reloaded(next Config) (applied Config, waiting []string) {
+	applied = next
+	applied.Dirs = c.Dirs
+	for i := range entries {
+		if e := &entries[i]; e.atStart && !e.same(c, &next) {
+			e.take(&applied, c)
+			waiting = append(waiting, e.name)
+		}
+	}
+	return applied, waiting
 }
 
 // Key is one key of the configuration, for documents and for showing it.
@@ -232,18 +268,31 @@ func (c *Config) Keys() []Key {
 	defaults := Defaults(c.Dirs)
 	keys := make([]Key, len(entries))
 	for i := range entries {
-		e := &entries[i]
-		k := Key{
-			Name: e.name, Value: e.show(c, ""), Default: e.show(&defaults, ""), Preset: e.preset,
-			Want: e.want, Doc: e.doc, Why: e.why, Secret: e.secret, AtStart: e.atStart,
-		}
-		k.Changed = !reflect.DeepEqual(k.Value, k.Default)
-		if k.Preset == "" {
-			k.Preset = render(k.Default)
-		}
-		keys[i] = k
+		keys[i] = entries[i].key(c, &defaults)
 	}
 	return keys
+}
+
+// Key returns the key of that name, or an error that names the nearest one.
+func (c *Config) Key(name string) (Key, error) {
+	e, err := find(name)
+	if err != nil {
+		return Key{}, err
+	}
+	defaults := Defaults(c.Dirs)
+	return e.key(c, &defaults), nil
+}
+
+func (e *entry) key(c, defaults *Config) Key {
+	k := Key{
+		Name: e.name, Value: e.show(c, ""), Default: e.show(defaults, ""), Preset: e.preset,
+		Want: e.want, Doc: e.doc, Why: e.why, Secret: e.secret, AtStart: e.atStart,
+		Changed: !e.same(c, defaults),
+	}
+	if k.Preset == "" {
+		k.Preset = render(k.Default)
+	}
+	return k
 }
 
 // String returns what differs from the defaults, as KEY=VALUE, with secrets

@@ -23,33 +23,35 @@ type fault struct {
 	err error
 }
 
-func (f *fault) Error() string { return f.err.Error() }
-func (f *fault) Unwrap() error { return f.err }
-
 // decodeValue reads one JSON value, strictly: valid UTF-8, nothing behind it,
-// and no name twice in one object. Its errors are *fault.
-func decodeValue(text []byte) (any, error) {
+// and no name twice in one object. Faults of the text itself leave no value;
+// of members with one name the value has the first, and each other is a fault.
+func decodeValue(text []byte) (any, []*fault) {
 	for at := 0; at < len(text); {
 		r, size := utf8.DecodeRune(text[at:])
 		if r == utf8.RuneError && size == 1 {
-			return nil, &fault{at, errors.New("the text is not valid UTF-8")}
+			return nil, []*fault{{at, errors.New("the text is not valid UTF-8")}}
 		}
 		at += size
 	}
 	// The whole text first: reading by tokens alone would report a name that
 	// stands twice before a fault of syntax above it.
 	if err := json.Unmarshal(text, new(json.RawMessage)); err != nil {
-		return nil, syntaxFault(text, err)
+		return nil, []*fault{syntaxFault(text, err)}
 	}
 	d := decoder{text: text, json: json.NewDecoder(bytes.NewReader(text))}
 	d.json.UseNumber()
-	return d.value()
+	v, err := d.value()
+	if err != nil {
+		return nil, []*fault{err}
+	}
+	return v, d.twice
 }
 
 // syntaxFault puts the words of encoding/json at the byte they are about. They
 // quote a character of the text, which may be one of a password that lacks its
 // quotation marks: only punctuation is shown.
-func syntaxFault(text []byte, err error) error {
+func syntaxFault(text []byte, err error) *fault {
 	var syntax *json.SyntaxError
 	if !errors.As(err, &syntax) {
 		return &fault{0, err}
@@ -74,8 +76,9 @@ func syntaxFault(text []byte, err error) error {
 
 // decoder turns tokens into values that keep their order and their place.
 type decoder struct {
-	text []byte
-	json *json.Decoder
+	text  []byte
+	json  *json.Decoder
+	twice []*fault // members whose name is taken
 }
 
 // next returns where the next token begins.
@@ -87,7 +90,7 @@ func (d *decoder) next() int {
 	return at
 }
 
-func (d *decoder) value() (any, error) {
+func (d *decoder) value() (any, *fault) {
 	at := d.next()
 	token, err := d.json.Token()
 	if err != nil {
@@ -103,8 +106,7 @@ func (d *decoder) value() (any, error) {
 			}
 			list = append(list, v)
 		}
-		_, err := d.json.Token() // the closing bracket
-		return list, err
+		return list, d.end()
 	case json.Delim('{'):
 		members := []member{}
 		seen := map[string]bool{}
@@ -115,29 +117,43 @@ func (d *decoder) value() (any, error) {
 				return nil, &fault{m.nameAt, err}
 			}
 			m.name, _ = name.(string)
+			m.valueAt = d.next()
+			var fault *fault
+			if m.value, fault = d.value(); fault != nil {
+				return nil, fault
+			}
 			if seen[m.name] {
-				return nil, &fault{m.nameAt, fmt.Errorf("key %s stands there twice: keep one of them", quote(m.name))}
+				d.twice = append(d.twice, twice(m))
+				continue
 			}
 			seen[m.name] = true
-			m.valueAt = d.next()
-			if m.value, err = d.value(); err != nil {
-				return nil, err
-			}
 			members = append(members, m)
 		}
-		_, err := d.json.Token() // the closing brace
-		return members, err
+		return members, d.end()
 	}
 	return token, nil
 }
 
-// place returns line and column of a byte, both from 1; columns count
-// characters.
-func place(text []byte, at int) (line, column int) {
+// end takes the closing bracket or brace.
+func (d *decoder) end() *fault {
+	at := d.next()
+	if _, err := d.json.Token(); err != nil {
+		return &fault{at, err}
+	}
+	return nil
+}
+
+func twice(m member) *fault {
+	return &fault{m.nameAt, fmt.Errorf("key %s stands there twice: keep one of them", quote(m.name))}
+}
+
+// place returns where a byte stands.
+func place(text []byte, at int) Place {
 	before := text[:min(at, len(text))]
-	line = bytes.Count(before, []byte("\n")) + 1
-	column = utf8.RuneCount(before[bytes.LastIndexByte(before, '\n')+1:]) + 1
-	return line, column
+	return Place{
+		Line:   bytes.Count(before, []byte("\n")) + 1,
+		Column: utf8.RuneCount(before[bytes.LastIndexByte(before, '\n')+1:]) + 1,
+	}
 }
 
 // maxShown is how much of a value an error repeats, in bytes.

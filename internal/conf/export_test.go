@@ -3,9 +3,6 @@ package conf
 // EncodeAll returns the text of a file with every key, secrets in clear.
 func EncodeAll(c *Config) []byte { return encode(c, func(*entry) bool { return true }) }
 
-// DecodeValue is decodeValue.
-func DecodeValue(text []byte) (any, error) { return decodeValue(text) }
-
 // LocateOn is Locate on another operating system.
 var LocateOn = locate
 

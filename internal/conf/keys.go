@@ -543,7 +543,7 @@ func (e *entry) put(c *Config, v any) error {
 func (e *entry) assign(c *Config, text string) error {
 	if e.form == asJSON || e.form == asList && strings.HasPrefix(strings.TrimSpace(text), "[") {
 		// What is no JSON is judged as a text, and refused as one.
-		if v, err := decodeValue([]byte(text)); err == nil {
+		if v, faults := decodeValue([]byte(text)); len(faults) == 0 {
 			return e.put(c, v)
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"net/mail"
 	"net/netip"
 	"path/filepath"
+	"reflect"
 	"runtime"
 	"slices"
 	"strconv"
@@ -53,6 +54,8 @@ type value struct {
 	reset  func(c *Config)
 	read   func(c *Config, v any) error
 	show   func(c *Config, base string) any
+	take   func(c, from *Config)
+	same   func(a, b *Config) bool
 	secret bool
 }
 
@@ -71,6 +74,8 @@ func bind[T any](field func(*Config) *T, k kind[T], preset func(Dirs) T) value {
 			return nil
 		},
 		show:   func(c *Config, base string) any { return k.show(*field(c), base) },
+		take:   func(c, from *Config) { *field(c) = *field(from) },
+		same:   func(a, b *Config) bool { return reflect.DeepEqual(*field(a), *field(b)) },
 		secret: secret,
 	}
 }

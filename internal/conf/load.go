@@ -18,18 +18,29 @@ const maxFile = 1 << 20
 
 // Load reads the configuration file at path. Keys that it does not have keep
 // their defaults for dirs, where dirs.Config becomes the directory of the file.
-// The error wraps fs.ErrNotExist when there is no file.
+// The error wraps fs.ErrNotExist when there is no file; faults of what is in it
+// are Faults.
 func Load(path string, dirs Dirs) (Config, error) {
+	f, err := Read(path, dirs)
+	if err != nil {
+		return Config{}, err
+	}
+	return f.valid()
+}
+
+// Read is Load for those who look at a file rather than use it: faults of what
+// is in it are no error.
+func Read(path string, dirs Dirs) (File, error) {
 	path, err := filepath.Abs(path)
 	if err != nil {
-		return Config{}, fmt.Errorf("read configuration: %w", err)
+		return File{}, fmt.Errorf("read configuration: %w", err)
 	}
 	text, err := readFile(path)
 	if err != nil {
-		return Config{}, fmt.Errorf("read configuration: %w", err)
+		return File{}, fmt.Errorf("read configuration: %w", err)
 	}
 	dirs.Config = filepath.Dir(path)
-	return Parse(path, text, dirs)
+	return Inspect(path, text, dirs), nil
 }
 
 func readFile(path string) ([]byte, error) {
@@ -45,44 +56,11 @@ func readFile(path string) ([]byte, error) {
 	return text, err
 }
 
-// Parse reads the text of a configuration file. Errors begin with file, line
-// and column; relative paths in the text count from dirs.Config.
+// Parse reads the text of a configuration file. The error is Faults; relative
+// paths in the text count from dirs.Config.
 func Parse(file string, text []byte, dirs Dirs) (Config, error) {
-	// Some editors begin a text with a byte order mark.
-	text = bytes.TrimPrefix(text, []byte("\xef\xbb\xbf"))
-	fail := func(at int, err error) (Config, error) {
-		line, column := place(text, at)
-		return Config{}, fmt.Errorf("%s:%d:%d: %w", file, line, column, err)
-	}
-	if len(bytes.TrimSpace(text)) == 0 {
-		return fail(0, errors.New("the file is empty: want a JSON object; without the file the host writes a new one"))
-	}
-	v, err := decodeValue(text)
-	if err != nil {
-		var f *fault
-		if errors.As(err, &f) {
-			return fail(f.at, f.err)
-		}
-		return fail(0, err)
-	}
-	members, ok := v.([]member)
-	if !ok {
-		return fail(0, errors.New("want a JSON object with the keys of the configuration"))
-	}
-	c := Defaults(dirs)
-	for _, m := range members {
-		e, err := find(m.name)
-		if err != nil {
-			return fail(m.nameAt, err)
-		}
-		if err := e.put(&c, m.value); err != nil {
-			return fail(m.valueAt, err)
-		}
-	}
-	if err := c.check(); err != nil {
-		return Config{}, fmt.Errorf("%s: %w", file, err)
-	}
-	return c, nil
+	f := Inspect(file, text, dirs)
+	return f.valid()
 }
 
 // LoadOrCreate is Load, but writes a file with the defaults of the main keys

@@ -1,5 +1,3 @@
-// Package fsys is what the program does with files beyond package os: for now,
-// files that appear complete or not at all, also when the machine crashes.
 package fsys
 
 import (
