@@ -7,9 +7,10 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
+
+	"mrci.dev/mrci/internal/control"
 )
 
 // background starts this program again as a host of its own, passes on what it
@@ -44,24 +45,18 @@ func (cmd *hostCmd) background(a *app) error {
 	if err != nil {
 		return fmt.Errorf("find this program: %w", err)
 	}
-	child := exec.Command(program, cmd.line(a, file)...)
-	child.Stderr = log
-	child.SysProcAttr = detached()
-	said, err := child.StdoutPipe()
+	child, err := control.Spawn(program, cmd.line(a, file), log)
 	if err != nil {
-		return fmt.Errorf("start the host: %w", err)
+		return err
 	}
-	if err := child.Start(); err != nil {
-		return fmt.Errorf("start the host: %w", err)
-	}
-	lines := bufio.NewScanner(said)
+	lines := bufio.NewScanner(child.Output)
 	for lines.Scan() {
 		if _, err := fmt.Fprintln(a.stdout, lines.Text()); err != nil {
 			return err
 		}
 		if strings.HasPrefix(lines.Text(), "listening on ") {
 			_, err := fmt.Fprintf(a.stdout, "It runs in the background; its log is %s, and %s ends it.\n", file, a.invocation("stop"))
-			return errors.Join(err, child.Process.Release())
+			return errors.Join(err, child.Release())
 		}
 	}
 	// It has ended: the pipe is closed.

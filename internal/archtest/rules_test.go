@@ -49,6 +49,7 @@ var confined = []struct {
 			"internal/proc", "internal/mail",
 			"internal/execmod", // runs on the module's side, where starting an executable is its purpose
 			"internal/bench",   // starts the program itself: a host to measure, and floors on cores of their own
+			"internal/control", // starts the program itself, to run in the background
 		},
 		why: "who starts a process answers for its group, its output and its end, and for what a user's text may reach",
 	},

@@ -121,6 +121,7 @@ func Open(ctx context.Context, cfg Config) (_ *Host, err error) {
 	}()
 	c := &cfg.Conf
 	h.conf.Store(c)
+	h.loaded.at = h.started
 	h.bounds.Store(sessionLimits(c))
 	h.input = &budget{limit: inputBudget}
 	h.quiet.refused = quietLog{log: h.log, level: slog.LevelWarn, msg: "connection refused"}

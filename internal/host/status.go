@@ -33,7 +33,7 @@ func (h *Host) Status(context.Context) control.Status {
 			HashesRunning: hashes.Running, HashesWaiting: hashes.Waiting,
 			MailsWaiting: mails.Waiting, BackgroundJobs: len(h.later.slots), LogRows: h.logs.Waiting(),
 		},
-		Database: control.DatabaseStatus{Driver: string(c.DBDriver), File: c.DBHostName, SizeBytes: sizeOf(c.DBHostName)},
+		Database: control.DatabaseStatus{Driver: string(c.DBDriver), File: c.DBHostName, SizeBytes: sizeOf(c.DBHostName) + sizeOf(c.DBHostName+"-wal")},
 		Certificate: control.CertificateStatus{
 			Chain: info.Chain, Key: info.Key, Subject: info.Subject, Names: info.Names,
 			NotBefore: info.NotBefore.UTC(), NotAfter: info.NotAfter.UTC(), SHA256: info.SHA256,
