@@ -294,6 +294,14 @@ func (h *Host) Addr() netip.AddrPort {
 	return addrOf(h.entrance.now())
 }
 
+// MetricsAddr returns where metrics and health are served, "" when they are not.
+func (h *Host) MetricsAddr() string {
+	if h.metrics == nil {
+		return ""
+	}
+	return h.metrics.listener.Addr().String()
+}
+
 // Fingerprint returns the SHA-256 of the public key, in hex, that clients may
 // pin (cli 1).
 func (h *Host) Fingerprint() string { return h.cert.Fingerprint() }

@@ -7,6 +7,8 @@ import (
 	"bytes"
 	"context"
 	"log/slog"
+	"net"
+	"os"
 	"path/filepath"
 	"sync"
 	"testing"
@@ -14,6 +16,8 @@ import (
 
 	"mrci.dev/mrci/internal/account"
 	"mrci.dev/mrci/internal/conf"
+	"mrci.dev/mrci/internal/control"
+	"mrci.dev/mrci/internal/fsys"
 	"mrci.dev/mrci/internal/host"
 	"mrci.dev/mrci/internal/registry"
 	"mrci.dev/mrci/internal/store"
@@ -45,6 +49,7 @@ type options struct {
 	dir   string
 	set   []string
 	extra []registry.Builtin
+	now   func() time.Time
 }
 
 // Set sets a key of the configuration, as --set does.
@@ -55,6 +60,11 @@ func Set(assignments ...string) Option {
 // Commands adds commands behind the built-in ones.
 func Commands(extra ...registry.Builtin) Option {
 	return func(o *options) { o.extra = append(o.extra, extra...) }
+}
+
+// Clock is the wall clock of the host.
+func Clock(now func() time.Time) Option {
+	return func(o *options) { o.now = now }
 }
 
 // Dir starts the host on the files of an earlier one.
@@ -91,7 +101,15 @@ func Start(t testing.TB, opts ...Option) *Host {
 	logger := slog.New(slog.NewTextHandler(h.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	ctx, stop := context.WithCancel(context.Background())
 	h.stop = stop
-	if h.Host, err = host.Open(ctx, host.Config{Conf: c, Version: "test", Log: logger, Extra: o.extra}); err != nil {
+	load := func() (conf.Config, error) {
+		next, err := conf.Load(dirs.File(), dirs)
+		if err != nil {
+			return next, err
+		}
+		return next, next.Set(set...)
+	}
+	config := host.Config{Conf: c, Version: "test", Log: logger, Load: load, Now: o.now, Extra: o.extra}
+	if h.Host, err = host.Open(ctx, config); err != nil {
 		stop()
 		t.Fatal(err)
 	}
@@ -154,8 +172,54 @@ func (h *Host) Change(id wire.UserID, change func(*account.Record) error) accoun
 	return record.User
 }
 
+// Write writes conf.json, as an administrator would. The values of Set stand
+// above it.
+func (h *Host) Write(text string) {
+	h.t.Helper()
+	if err := fsys.Replace(h.Conf.Dirs.File(), []byte(text), 0o600); err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+// Ask sends a request to the host's control socket.
+func (h *Host) Ask(command string, args ...string) control.Answer {
+	h.t.Helper()
+	path, err := control.SocketPath(h.Conf.Dirs.Runtime, h.Conf.Dirs.AccountRuntime)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	a, err := control.Call(ctx, path, control.Request{Command: command, Args: args})
+	if err != nil {
+		h.t.Fatalf("ask %s: %v", command, err)
+	}
+	return a
+}
+
 // File returns the path of one of the host's files.
 func (h *Host) File(name string) string { return filepath.Join(h.Dir, name) }
+
+// Silent is a log that nobody reads.
+func Silent() *slog.Logger { return slog.New(slog.DiscardHandler) }
+
+// Refused makes sure that a connection to addr is not served: it cannot be
+// made, or is closed before a header comes.
+func Refused(t testing.TB, addr string) {
+	t.Helper()
+	nc, err := net.Dial("tcp", addr)
+	if err != nil {
+		return
+	}
+	defer nc.Close()
+	if err := nc.SetDeadline(time.Now().Add(patience)); err != nil {
+		t.Fatal(err)
+	}
+	_, _ = nc.Write(wire.ClientHeader{AppName: "hosttest"}.Append(nil)) // it may be closed already
+	if n, err := nc.Read(make([]byte, 1)); n > 0 || os.IsTimeout(err) {
+		t.Fatalf("%s serves: %d bytes, %v", addr, n, err)
+	}
+}
 
 // syncBuffer is a buffer for several goroutines.
 type syncBuffer struct {
