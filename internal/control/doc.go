@@ -1,6 +1,8 @@
 // Package control is the local door of a running host: the lock that keeps a
 // second host away from the same directory, the socket through which `mrci
-// status`, `mrci stop` and the like talk to the host, and what they say.
+// status`, `mrci stop` and the like talk to the host, what they say, and the
+// two ways in which a service manager takes part: notifications and sockets
+// that it has opened already.
 //
 // What the requests mean is the handler's business, and which directories
 // there are is package conf's.

@@ -45,6 +45,8 @@ func child(what string) int {
 		a, err := control.Call(context.Background(), os.Args[1], control.Request{Command: "status"})
 		fmt.Printf("status %d, error %q, text %q, err %v\n", a.Status, a.Error, a.Text, err)
 		return 0
+	case "activated":
+		return activatedChild()
 	}
 	return 2
 }
