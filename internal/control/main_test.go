@@ -137,7 +137,7 @@ func (r *running) call(t *testing.T, command string, args ...string) control.Ans
 // deadline is a context for what must not hang.
 func deadline(t *testing.T) context.Context {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	t.Cleanup(cancel)
 	return ctx
 }
