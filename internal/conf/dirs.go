@@ -61,7 +61,7 @@ func locate(goos, dirFlag string, env func(string) string, uid int, home string)
 	if account.Runtime == "" {
 		account.Runtime = dir
 	}
-	return Dirs{Config: dir, Data: dir, Cert: dir, Runtime: dir, AccountRuntime: account.Runtime}, nil
+	return Dirs{Config: dir, Data: dir, Cert: dir, Runtime: filepath.Join(dir, "run"), AccountRuntime: account.Runtime}, nil
 }
 
 // accountDirs returns the directories of an account that chose none.

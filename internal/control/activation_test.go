@@ -75,7 +75,7 @@ func tcp(t *testing.T) *net.TCPListener {
 func activated(t *testing.T, fds, names string, files ...interface{ File() (*os.File, error) }) (wait func() string) {
 	t.Helper()
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), childEnv+"=activated", "FDS="+fds, "NAMES="+names)
+	cmd.Env = append(os.Environ(), quickExit, childEnv+"=activated", "FDS="+fds, "NAMES="+names)
 	for _, of := range files {
 		f, err := of.File()
 		if err != nil {

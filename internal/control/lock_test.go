@@ -94,7 +94,7 @@ func TestLockLeftOver(t *testing.T) {
 func TestLockCrash(t *testing.T) {
 	dir := shortDir(t)
 	cmd := exec.Command(os.Args[0], dir)
-	cmd.Env = append(os.Environ(), childEnv+"=lock")
+	cmd.Env = append(os.Environ(), quickExit, childEnv+"=lock")
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)

@@ -53,7 +53,7 @@ func TestNotify(t *testing.T) {
 					t.Fatal(err)
 				}
 				got := make([]byte, 8192)
-				manager.SetReadDeadline(time.Now().Add(30 * time.Second))
+				manager.SetReadDeadline(time.Now().Add(2 * time.Minute))
 				size, _, err := manager.ReadFromUnix(got)
 				if err != nil {
 					t.Fatal(err)

@@ -26,7 +26,7 @@ func TestOtherAccount(t *testing.T) {
 	s := start(t, control.Config{}, echo)
 	as := func(uid uint32) string {
 		cmd := exec.Command("/proc/self/exe", s.Path()) // not by its path, which others cannot enter
-		cmd.Env = []string{childEnv + "=call"}
+		cmd.Env = []string{quickExit, childEnv + "=call"}
 		cmd.Dir = "/"
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid}}
 		out, err := cmd.CombinedOutput()
