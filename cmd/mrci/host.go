@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -91,31 +92,45 @@ func noAccounts(ctx context.Context, h *host.Host) (bool, error) {
 // settings reads the configuration of this --dir, writes it if it is missing,
 // and applies what the command line says on top.
 func (a *app) settings(set []string, listen string) (settings conf.Config, created bool, err error) {
-	home, err := os.UserHomeDir()
-	if err != nil && a.dir == "" {
-		return settings, false, fmt.Errorf("%w; say where to keep data with --dir DIR", err)
-	}
-	dirs, err := conf.Locate(a.dir, a.getenv, os.Getuid(), home)
+	dirs, err := a.hostDirs()
 	if err != nil {
 		return settings, false, err
 	}
 	if settings, created, err = conf.LoadOrCreate(dirs.File(), dirs); err != nil {
 		return settings, false, err
 	}
-	if listen != "" {
-		addr, port, err := net.SplitHostPort(listen)
-		if err != nil {
-			return settings, false, fmt.Errorf("--listen %s: want ADDR:PORT, such as 127.0.0.1:35516 or [::]:35516", listen)
-		}
-		if addr == "" {
-			addr = "::"
-		}
-		set = append(set, "listening_addr="+addr, "listening_port="+port)
+	listening, err := listenAssignments(listen)
+	if err != nil {
+		return settings, false, err
 	}
-	if err := settings.Set(set...); err != nil {
+	if err := settings.Set(slices.Concat(set, listening)...); err != nil {
 		return settings, false, err
 	}
 	return settings, created, nil
+}
+
+// hostDirs returns the directories of the host of this --dir.
+func (a *app) hostDirs() (conf.Dirs, error) {
+	home, err := os.UserHomeDir()
+	if err != nil && a.dir == "" {
+		return conf.Dirs{}, fmt.Errorf("%w; say where to keep data with --dir DIR", err)
+	}
+	return conf.Locate(a.dir, a.getenv, os.Getuid(), home)
+}
+
+// listenAssignments returns what --listen says, in the form of --set.
+func listenAssignments(listen string) ([]string, error) {
+	if listen == "" {
+		return nil, nil
+	}
+	addr, port, err := net.SplitHostPort(listen)
+	if err != nil {
+		return nil, fmt.Errorf("--listen %s: want ADDR:PORT, such as 127.0.0.1:35516 or [::]:35516", listen)
+	}
+	if addr == "" {
+		addr = "::"
+	}
+	return []string{"listening_addr=" + addr, "listening_port=" + port}, nil
 }
 
 // newLogger writes the program's log in the configured form.

@@ -26,6 +26,7 @@ type commandLine struct {
 	Dir string `placeholder:"DIR" help:"Keep configuration, data, certificate and control socket below DIR (environment MRCI_DIR)."`
 
 	Host          hostCmd          `cmd:"" help:"Run the host."`
+	Config        configCmd        `cmd:"" help:"Show or check the configuration."`
 	AddAdmin      addAdminCmd      `cmd:"" name:"add-admin" help:"Make an administrator's account."`
 	Elevate       elevateCmd       `cmd:"" help:"Give an account rank 1."`
 	ResetPassword resetPasswordCmd `cmd:"" name:"reset-password" help:"Give an account a new password."`
