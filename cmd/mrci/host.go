@@ -41,15 +41,15 @@ func (cmd *hostCmd) Run(a *app) error {
 		return err
 	}
 	defer h.Close()
-	if err := cmd.greet(ctx, a, h, &settings); err != nil {
-		return err
-	}
 	forget, err := announce(settings.Dirs.Runtime, h.Addr())
 	if err != nil {
 		// Only `mrci connect` without a name needs it.
 		log.Warn("address not announced", "err", err)
 	}
 	defer forget()
+	if err := cmd.greet(ctx, a, h, &settings); err != nil {
+		return err
+	}
 	context.AfterFunc(ctx, stop) // a second signal ends the program at once
 	return h.Run(ctx)
 }
