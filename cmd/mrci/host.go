@@ -62,11 +62,11 @@ func (cmd *hostCmd) Run(a *app) error {
 		return err
 	}
 	defer h.Close()
+	front.announce(h.Addr())
+	defer front.forget()
 	if err := cmd.greet(ctx, a, h, &settings); err != nil {
 		return err
 	}
-	front.announce(h.Addr())
-	defer front.forget()
 	var hangups sync.WaitGroup
 	defer hangups.Wait()
 	defer stop()
@@ -146,19 +146,10 @@ func noAccounts(ctx context.Context, h *host.Host) (bool, error) {
 	return err == nil && page.Total == 0, err
 }
 
-// dirs finds the directories of this --dir.
-func (a *app) dirs() (conf.Dirs, error) {
-	home, err := os.UserHomeDir()
-	if err != nil && a.dir == "" {
-		return conf.Dirs{}, fmt.Errorf("%w; say where to keep data with --dir DIR", err)
-	}
-	return conf.Locate(a.dir, a.getenv, os.Getuid(), home)
-}
-
 // settings reads the configuration of this --dir, writes it if it is missing,
 // and applies what the command line says on top.
 func (a *app) settings(set []string, listen string) (settings conf.Config, created bool, err error) {
-	dirs, err := a.dirs()
+	dirs, err := a.hostDirs()
 	if err != nil {
 		return settings, false, err
 	}
@@ -170,7 +161,7 @@ func (a *app) settings(set []string, listen string) (settings conf.Config, creat
 
 // settingsAgain is settings for a running host, which writes nothing.
 func (a *app) settingsAgain(set []string, listen string) (conf.Config, error) {
-	dirs, err := a.dirs()
+	dirs, err := a.hostDirs()
 	if err != nil {
 		return conf.Config{}, err
 	}
@@ -183,14 +174,32 @@ func (a *app) settingsAgain(set []string, listen string) (conf.Config, error) {
 
 // override applies what the command line says.
 func override(settings *conf.Config, set []string, listen string) error {
-	if listen != "" {
-		addr, port, err := splitListen(listen)
-		if err != nil {
-			return err
-		}
-		set = append(slices.Clip(set), "listening_addr="+addr, "listening_port="+port)
+	listening, err := listenAssignments(listen)
+	if err != nil {
+		return err
 	}
-	return settings.Set(set...)
+	return settings.Set(slices.Concat(set, listening)...)
+}
+
+// hostDirs returns the directories of the host of this --dir.
+func (a *app) hostDirs() (conf.Dirs, error) {
+	home, err := os.UserHomeDir()
+	if err != nil && a.dir == "" {
+		return conf.Dirs{}, fmt.Errorf("%w; say where to keep data with --dir DIR", err)
+	}
+	return conf.Locate(a.dir, a.getenv, os.Getuid(), home)
+}
+
+// listenAssignments returns what --listen says, in the form of --set.
+func listenAssignments(listen string) ([]string, error) {
+	if listen == "" {
+		return nil, nil
+	}
+	addr, port, err := splitListen(listen)
+	if err != nil {
+		return nil, err
+	}
+	return []string{"listening_addr=" + addr, "listening_port=" + port}, nil
 }
 
 // splitListen reads ADDR:PORT. Without an address it is every one.

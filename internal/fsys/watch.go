@@ -154,9 +154,9 @@ func (w *Watcher) Set(files []string) error {
 	w.mu.Unlock()
 	var list []*watched
 	for i, path := range paths {
-		is := func(f *watched) bool { return f.path == path }
-		switch at := slices.IndexFunc(old, is); {
-		case slices.ContainsFunc(list, is):
+		known := func(f *watched) bool { return f.path == path && f.name == files[i] }
+		switch at := slices.IndexFunc(old, known); {
+		case slices.ContainsFunc(list, func(f *watched) bool { return f.path == path }):
 		case at >= 0:
 			list = append(list, old[at])
 		default:
