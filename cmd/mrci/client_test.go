@@ -468,7 +468,10 @@ func TestConnectFindsTheLocalHost(t *testing.T) {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, listeningFile), []byte("0.0.0.0:"+port+"\n"), 0o600); err != nil {
+	if err := os.Mkdir(filepath.Join(dir, "run"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "run", listeningFile), []byte("0.0.0.0:"+port+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	for _, args := range [][]string{{"--dir", dir, "connect"}, {"connect", "--dir", dir}, {"connect"}} {

@@ -227,10 +227,6 @@ func (a *app) invocation(args string) string {
 	return program + " " + args
 }
 
-// announceFile holds the address at which clients of this machine find the
-// host of a directory.
-const announceFile = "listening"
-
 // front is what clients of this machine see of the host.
 type front struct {
 	dir string
@@ -252,7 +248,7 @@ func (f *front) announce(addr netip.AddrPort) {
 		addr = netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), addr.Port())
 	}
 	text := addr.String() + "\n"
-	if err := fsys.Replace(filepath.Join(f.dir, announceFile), []byte(text), 0o600); err != nil {
+	if err := fsys.Replace(filepath.Join(f.dir, listeningFile), []byte(text), 0o600); err != nil {
 		f.log.Warn("address not announced", "err", err)
 		return
 	}
@@ -264,7 +260,7 @@ func (f *front) announce(addr netip.AddrPort) {
 func (f *front) forget() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	file := filepath.Join(f.dir, announceFile)
+	file := filepath.Join(f.dir, listeningFile)
 	if now, err := os.ReadFile(file); err == nil && f.text != "" && string(now) == f.text {
 		_ = os.Remove(file) // the worst is a client that finds nobody there
 	}

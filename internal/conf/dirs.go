@@ -57,11 +57,13 @@ func locate(goos, dirFlag string, env func(string) string, uid int, home string)
 	if err != nil {
 		return Dirs{}, fmt.Errorf("find the host's directory %s: %w", quote(one), err)
 	}
+	// A directory of its own, because it is closed to everybody else.
+	runtime := filepath.Join(dir, "run")
 	// An account without directories of its own still has the one given.
 	if account.Runtime == "" {
-		account.Runtime = dir
+		account.Runtime = runtime
 	}
-	return Dirs{Config: dir, Data: dir, Cert: dir, Runtime: filepath.Join(dir, "run"), AccountRuntime: account.Runtime}, nil
+	return Dirs{Config: dir, Data: dir, Cert: dir, Runtime: runtime, AccountRuntime: account.Runtime}, nil
 }
 
 // accountDirs returns the directories of an account that chose none.

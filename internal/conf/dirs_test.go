@@ -19,7 +19,7 @@ func TestLocate(t *testing.T) {
 	at := func(parts ...string) string { return filepath.Join(append([]string{work}, parts...)...) }
 	home := at("home")
 	one := func(dir, account string) conf.Dirs {
-		return conf.Dirs{Config: dir, Data: dir, Cert: dir, Runtime: dir, AccountRuntime: account}
+		return conf.Dirs{Config: dir, Data: dir, Cert: dir, Runtime: filepath.Join(dir, "run"), AccountRuntime: account}
 	}
 	root := func(run string) conf.Dirs {
 		return conf.Dirs{Config: "/etc/mrci", Data: "/var/lib/mrci", Cert: "/etc/mrci", Runtime: run, AccountRuntime: run}
@@ -31,7 +31,7 @@ func TestLocate(t *testing.T) {
 		home             string
 		want             conf.Dirs
 	}{
-		{"flag", "linux", "x", map[string]string{"MRCI_DIR": at("y")}, 1000, "", one(at("x"), at("x"))},
+		{"flag", "linux", "x", map[string]string{"MRCI_DIR": at("y")}, 1000, "", one(at("x"), at("x", "run"))},
 		{"flag with a runtime directory", "linux", at("x"), map[string]string{"XDG_RUNTIME_DIR": at("run")}, 1000, home, one(at("x"), at("run", "mrci"))},
 		{"environment", "linux", "", map[string]string{"MRCI_DIR": "y"}, 0, "", one(at("y"), "/run/mrci")},
 		{"root", "linux", "", map[string]string{"XDG_CONFIG_HOME": at("c")}, 0, home, root("/run/mrci")},

@@ -7,7 +7,9 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -65,7 +67,7 @@ type Host struct {
 	cfg      Config
 	log      *slog.Logger
 	started  time.Time
-	lock     *control.Lock
+	locks    []*control.Lock
 	door     *control.Server
 	metrics  *metricsServer // nil: metrics_addr is not set
 	store    *store.Store
@@ -127,10 +129,10 @@ func Open(ctx context.Context, cfg Config) (_ *Host, err error) {
 	h.quiet.refused = quietLog{log: h.log, level: slog.LevelWarn, msg: "connection refused"}
 	h.quiet.unstarted = quietLog{log: h.log, level: slog.LevelInfo, msg: "no session"}
 	// Before anything of this directory is touched.
-	if h.lock, err = control.Acquire(c.Dirs.Runtime); err != nil {
+	if err = h.lock(c.Dirs); err != nil {
 		return nil, err
 	}
-	h.door, err = control.Listen(control.Config{Lock: h.lock, AccountRuntime: c.Dirs.AccountRuntime, Log: cfg.Log})
+	h.door, err = control.Listen(control.Config{Lock: h.locks[0], AccountRuntime: c.Dirs.AccountRuntime, Log: cfg.Log})
 	if err != nil {
 		return nil, err
 	}
@@ -170,6 +172,24 @@ func Open(ctx context.Context, cfg Config) (_ *Host, err error) {
 	}
 	h.entrance = &entrance{listener: listener}
 	return h, nil
+}
+
+// lock makes this the only host of its directories. The data can be reached
+// with another runtime directory, for example by a job without
+// XDG_RUNTIME_DIR, and has a lock of its own then.
+func (h *Host) lock(dirs conf.Dirs) error {
+	places := []string{dirs.Runtime}
+	if !strings.HasPrefix(dirs.Runtime, dirs.Data+string(filepath.Separator)) {
+		places = append(places, dirs.Data)
+	}
+	for _, dir := range places {
+		l, err := control.Acquire(dir)
+		if err != nil {
+			return err
+		}
+		h.locks = append(h.locks, l)
+	}
+	return nil
 }
 
 // openAccounts opens the database, the rules for its accounts, and its logs.
@@ -279,8 +299,8 @@ func (h *Host) leave() {
 	if h.door != nil && !h.ran {
 		h.door.Close() // the socket goes while the lock is held
 	}
-	if h.lock != nil {
-		if err := h.lock.Release(); err != nil {
+	for _, l := range h.locks {
+		if err := l.Release(); err != nil {
 			h.log.Warn("lock not released", "err", err)
 		}
 	}

@@ -344,7 +344,7 @@ func TestListen(t *testing.T) {
 // TestAccountRequest: sessions act on what another process has changed.
 func TestAccountRequest(t *testing.T) {
 	h := hosttest.Start(t)
-	ann := h.User("ann", 2)
+	h.User("ann", 2)
 	c := h.Connect()
 	c.Login("ann")
 	if _, offered := c.Commands["ls_act_log"]; offered {
@@ -361,12 +361,11 @@ func TestAccountRequest(t *testing.T) {
 	if got := h.Ask(host.RequestAccount, "nobody"); got.Status != 1 || !strings.Contains(got.Error, "nobody") {
 		t.Errorf("account nobody: %+v", got)
 	}
-	for _, tt := range [][]string{{"account"}, {"status", "x"}, {"no such request"}} {
+	for _, tt := range [][]string{{"account"}, {"status", "x"}, {"nosuch"}} {
 		if got := h.Ask(tt[0], tt[1:]...); got.Status != 1 || got.Error == "" {
 			t.Errorf("%q: %+v", tt, got)
 		}
 	}
-	_ = ann
 }
 
 // TestStopRequest: who asks the host to stop learns when it has ended, and
@@ -386,7 +385,7 @@ func TestStopRequest(t *testing.T) {
 	if got := hosttest.Texts(wire.Text, c.Ended()); got != "The host stops now.\n" {
 		t.Errorf("the client was told %q", got)
 	}
-	for _, file := range []string{path, h.File("host.lock")} {
+	for _, file := range []string{path, filepath.Join(h.Conf.Dirs.Runtime, "host.lock")} {
 		if _, err := os.Lstat(file); !os.IsNotExist(err) {
 			t.Errorf("%s is still there: %v", file, err)
 		}
