@@ -59,7 +59,7 @@ func certificate(chain, key string) (*tls.Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	return s.TLSConfig(tls.VersionTLS12), nil
+	return s.TLSConfig(), nil
 }
 
 // floorConn is one client of the floor.

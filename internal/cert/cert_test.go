@@ -2,6 +2,7 @@ package cert_test
 
 import (
 	"crypto"
+	"crypto/ecdh"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -101,7 +102,7 @@ func TestMakePair(t *testing.T) {
 	}
 
 	if runtime.GOOS != "windows" {
-		for path, mode := range map[string]fs.FileMode{cfg.Key: 0o600, cfg.Chain[0]: 0o644, dir: 0o700 | fs.ModeDir} {
+		for path, mode := range map[string]fs.FileMode{cfg.Key: 0o600, cfg.Chain[0]: 0o600, dir: 0o700 | fs.ModeDir} {
 			info, err := os.Stat(path)
 			if err != nil {
 				t.Fatal(err)
@@ -252,29 +253,16 @@ type authority struct {
 }
 
 var makeAuthority = sync.OnceValue(func() authority {
-	must := func(err error) {
-		if err != nil {
-			panic(err)
-		}
-	}
-	newKey := func() *ecdsa.PrivateKey {
-		k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-		must(err)
-		return k
-	}
+	newKey := func() *ecdsa.PrivateKey { return must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader)) }
 	caKey, ec := newKey(), newKey()
-	rsaKey, err := rsa.GenerateKey(rand.Reader, 2048)
-	must(err)
+	rsaKey := must(rsa.GenerateKey(rand.Reader, 2048))
 	issuer := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "authority"}, IsCA: true,
 		BasicConstraintsValid: true, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour)}
 	sign := func(serial int64, name string, public crypto.PublicKey) []byte {
-		der, err := x509.CreateCertificate(rand.Reader, &x509.Certificate{SerialNumber: big.NewInt(serial), Subject: pkix.Name{CommonName: name},
-			DNSNames: []string{"host.example"}, NotBefore: issuer.NotBefore, NotAfter: issuer.NotAfter}, issuer, public, caKey)
-		must(err)
-		return block("CERTIFICATE", der)
+		return block("CERTIFICATE", must(x509.CreateCertificate(rand.Reader, &x509.Certificate{SerialNumber: big.NewInt(serial), Subject: pkix.Name{CommonName: name},
+			DNSNames: []string{"host.example"}, NotBefore: issuer.NotBefore, NotAfter: issuer.NotAfter}, issuer, public, caKey)))
 	}
-	caDER, err := x509.CreateCertificate(rand.Reader, issuer, issuer, caKey.Public(), caKey)
-	must(err)
+	caDER := must(x509.CreateCertificate(rand.Reader, issuer, issuer, caKey.Public(), caKey))
 	return authority{
 		leaf: sign(2, "leaf", ec.Public()), ca: block("CERTIFICATE", caDER), rsaLeaf: sign(3, "rsa", rsaKey.Public()),
 		key: block("PRIVATE KEY", pkcs8(ec)), rsaKey: block("PRIVATE KEY", pkcs8(rsaKey)), ec: ec, rsa: rsaKey, caKey: caKey,
@@ -312,18 +300,16 @@ func TestLoad(t *testing.T) {
 		{"RSA in PKCS 8", [][]byte{a.rsaLeaf}, a.rsaKey, 1},
 		{"chain in one file", [][]byte{append(slices.Clone(a.leaf), a.ca...)}, a.key, 2},
 		{"chain in two files", [][]byte{a.leaf, a.ca}, a.key, 2},
+		{"unknown blocks", [][]byte{slices.Concat(block("X", []byte{1}), a.leaf, block("X509 CRL", []byte{2}), []byte("end\n"))}, a.key, 1},
+		{"as large as can be", [][]byte{append(slices.Clone(a.leaf), make([]byte, cert.MaxFile-len(a.leaf))...)}, a.key, 1},
 		{"text between", [][]byte{append([]byte("subject: leaf\n"), a.leaf...)}, a.key, 1},
 		{"all in one file", [][]byte{append(slices.Clone(a.key), a.leaf...)}, append(slices.Clone(a.leaf), a.key...), 1},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			s := open(t, files(t, test.chain, test.key))
-			got, err := s.TLSConfig(0).GetCertificate(nil)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if len(got.Certificate) != test.certs || s.Leaf().Subject.CommonName == "authority" {
-				t.Errorf("%d certificates, leaf %v, want %d", len(got.Certificate), s.Leaf().Subject, test.certs)
+			if got := current(t, s.TLSConfig()); len(got.Certificate) != test.certs || s.Leaf().Subject.CommonName == "authority" {
+				t.Errorf("%d certificates, leaf %v, want %d", len(current(t, s.TLSConfig()).Certificate), s.Leaf().Subject, test.certs)
 			}
 		})
 	}
@@ -339,6 +325,12 @@ func TestLoadRefuses(t *testing.T) {
 	}{
 		{"other key", [][]byte{a.leaf}, a.rsaKey, "load private key KEY: it does not fit the certificate in CHAIN: "},
 		{"authority first", [][]byte{a.ca, a.leaf}, a.key, "load certificate chain CHAIN: private key KEY belongs to certificate number 2: put that one first"},
+		{"half a certificate behind a whole one", [][]byte{append(slices.Clone(a.leaf), a.ca[:len(a.ca)/2]...)}, a.key, "load certificate chain CHAIN: behind 1 whole certificates there is a damaged or half-written one: "},
+		{"half a line", [][]byte{append(slices.Clone(a.leaf), "-----BEG"...)}, a.key, "load certificate chain CHAIN: behind 1 whole certificates "},
+		{"half a certificate before a whole one", [][]byte{append(slices.Clone(a.ca[:len(a.ca)/2]), a.leaf...)}, a.key, "load certificate chain CHAIN: "},
+		{"large chain", [][]byte{append(slices.Clone(a.leaf), make([]byte, cert.MaxFile)...)}, a.key, "load certificate chain: CHAIN is larger than 1024 KiB: "},
+		{"large key", [][]byte{a.leaf}, append(slices.Clone(a.key), make([]byte, cert.MaxFile)...), "load private key: KEY is larger than 1024 KiB: "},
+		{"key that cannot sign", [][]byte{a.leaf}, block("PRIVATE KEY", pkcs8(must(ecdh.X25519().GenerateKey(rand.Reader)))), "load private key KEY: this kind of key cannot sign: "},
 		{"no PEM in chain", [][]byte{[]byte("junk")}, a.key, "load certificate chain CHAIN: no certificate in the file: "},
 		{"key for chain", [][]byte{a.key}, a.key, "load certificate chain CHAIN: no certificate in the file: "},
 		{"broken certificate", [][]byte{append(slices.Clone(a.leaf), block("CERTIFICATE", []byte{1, 2})...)}, a.key, "load certificate chain CHAIN: certificate number 2: "},
@@ -365,7 +357,8 @@ func TestLoadRefuses(t *testing.T) {
 }
 
 func TestHandshake(t *testing.T) {
-	s := open(t, own(t.TempDir()))
+	cfg := own(t.TempDir())
+	s := open(t, cfg)
 	trust := x509.NewCertPool()
 	trust.AddCert(s.Leaf())
 	tests := []struct {
@@ -382,79 +375,48 @@ func TestHandshake(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
+			changed := cfg
+			changed.MinVersion = test.lowest
+			if err := s.SetConfig(changed); err != nil {
+				t.Fatal(err)
+			}
 			client := test.client.Clone()
 			client.RootCAs, client.ServerName = trust, "127.0.0.1"
-			state, err := handshake(t, s, test.lowest, client)
+			state, err := handshake(t, s, client)
 			if (err == nil) != (test.version != 0) || state.Version != test.version {
 				t.Errorf("version %#x, %v, want %#x", state.Version, err, test.version)
 			}
 		})
 	}
-	if !s.TLSConfig(0).DynamicRecordSizingDisabled {
+	used, err := s.TLSConfig().GetConfigForClient(nil)
+	if err != nil || !used.DynamicRecordSizingDisabled || !s.TLSConfig().DynamicRecordSizingDisabled {
 		t.Error("records change their size")
 	}
 }
 
-func handshake(t *testing.T, s *cert.Store, lowest uint16, client *tls.Config) (tls.ConnectionState, error) {
+// handshake makes one with s. It goes over a port: on a pipe without a buffer
+// two that send at once, one of them an alert, wait for each other.
+func handshake(t *testing.T, s *cert.Store, client *tls.Config) (tls.ConnectionState, error) {
 	t.Helper()
-	near, far := net.Pipe()
-	defer near.Close()
-	served := make(chan struct{})
-	go func() {
-		defer close(served)
-		defer far.Close()
-		c := tls.Server(far, s.TLSConfig(lowest))
-		if c.Handshake() == nil {
-			_, _ = c.Write([]byte{1}) // carries the tickets, which the pipe cannot hold
-		}
-	}()
-	defer func() { near.Close(); <-served }()
-	c := tls.Client(near, client)
-	if err := c.Handshake(); err != nil {
-		return tls.ConnectionState{}, err
-	}
-	if _, err := c.Read(make([]byte, 1)); err != nil {
-		return tls.ConnectionState{}, fmt.Errorf("read: %w", err)
-	}
-	return c.ConnectionState(), nil
+	addr, end := listen(t, s)
+	defer end()
+	return connect(addr, client)
 }
 
-func TestReload(t *testing.T) {
-	a := makeAuthority()
-	cfg := files(t, [][]byte{a.leaf}, a.key)
-	s := open(t, cfg)
-	config := s.TLSConfig(0) // made before: its handshakes follow
-	first := s.Fingerprint()
-
-	write(t, cfg.Key, a.rsaKey)
-	if err := s.Reload(); err == nil {
-		t.Fatal("half of a new pair was taken")
-	}
-	if s.Fingerprint() != first || current(t, config) != "leaf" {
-		t.Error("an error changed the pair")
-	}
-	write(t, cfg.Chain[0], a.rsaLeaf)
-	if err := s.Reload(); err != nil {
-		t.Fatal(err)
-	}
-	if s.Fingerprint() == first || s.Leaf().Subject.CommonName != "rsa" || current(t, config) != "rsa" {
-		t.Error("the new pair is not in use")
-	}
-	if err := s.Close(); err != nil {
-		t.Error(err)
-	}
-	if err := s.Close(); err != nil {
-		t.Error(err)
-	}
-}
-
-func current(t *testing.T, config *tls.Config) string {
+func current(t *testing.T, config *tls.Config) tls.Certificate {
 	t.Helper()
-	c, err := config.GetCertificate(nil)
+	c, err := config.GetConfigForClient(nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return c.Leaf.Subject.CommonName
+	return c.Certificates[0]
+}
+
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
 }
 
 // files writes a chain and a key that were made elsewhere.

@@ -1,39 +1,46 @@
 package cert
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io"
 	"os"
+	"strings"
 )
 
-// load reads a chain and its key.
-func load(chain []string, keyFile string) (*tls.Certificate, error) {
+// maxFile is how large a PEM file may be, in bytes; a chain of four
+// certificates has about 8 KiB.
+const maxFile = 1 << 20
+
+// load reads a chain and its key. The result is complete: key and leaf fit.
+func load(chain []string, keyFile string) (*tls.Certificate, []*x509.Certificate, error) {
 	var certs []*x509.Certificate
 	for _, file := range chain {
 		more, err := loadCerts(file)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		certs = append(certs, more...)
 	}
 	key, err := loadKey(keyFile)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if n := ownerOf(key, certs); n > 0 {
-		return nil, fmt.Errorf("load certificate chain %s: private key %s belongs to certificate number %d: put that one first", chain[0], keyFile, n+1)
+		return nil, nil, fmt.Errorf("load certificate chain %s: private key %s belongs to certificate number %d: put that one first", chain[0], keyFile, n+1)
 	} else if n < 0 {
-		return nil, fmt.Errorf("load private key %s: it does not fit the certificate in %s: set tls_cert_chain and tls_priv_key to files made together", keyFile, chain[0])
+		return nil, nil, fmt.Errorf("load private key %s: it does not fit the certificate in %s: set tls_cert_chain and tls_priv_key to files made together", keyFile, chain[0])
 	}
 	result := &tls.Certificate{PrivateKey: key, Leaf: certs[0]}
 	for _, c := range certs {
 		result.Certificate = append(result.Certificate, c.Raw)
 	}
-	return result, nil
+	return result, certs, nil
 }
 
 // ownerOf returns the index of the first certificate that key fits, or -1.
@@ -49,13 +56,38 @@ func ownerOf(key crypto.Signer, certs []*x509.Certificate) int {
 	return -1
 }
 
+// readFile reads a whole file of bounded size. Whatever is not a file is
+// refused before it is opened: opening a pipe would wait for its other end.
+func readFile(file string) ([]byte, error) {
+	info, err := os.Stat(file)
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is not a file", file)
+	}
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	if err == nil && len(text) > maxFile {
+		err = fmt.Errorf("%s is larger than %d KiB", file, maxFile>>10)
+	}
+	return text, err
+}
+
 // loadCerts reads the certificates of one file, and passes over anything else
-// in it.
+// in it, except for what a program has written half.
 func loadCerts(file string) ([]*x509.Certificate, error) {
-	text, err := os.ReadFile(file)
+	text, err := readFile(file)
 	if err != nil {
 		return nil, fmt.Errorf("load certificate chain: %w: correct tls_cert_chain or put the file there", err)
 	}
+	// The decoder passes over blocks that it does not understand; a chain
+	// without its end would go unnoticed until a client cannot verify it.
+	begun := bytes.Count(text, []byte("-----BEGIN CERTIFICATE-----"))
 	var certs []*x509.Certificate
 	for {
 		var block *pem.Block
@@ -71,6 +103,11 @@ func loadCerts(file string) ([]*x509.Certificate, error) {
 		}
 		certs = append(certs, c)
 	}
+	const begin = "-----BEGIN "
+	last := text[bytes.LastIndexByte(text, '\n')+1:]
+	if begun > len(certs) || bytes.Contains(text, []byte(begin)) || len(last) > 0 && strings.HasPrefix(begin, string(last)) {
+		return nil, fmt.Errorf("load certificate chain %s: behind %d whole certificates there is a damaged or half-written one: put a complete PEM file there", file, len(certs))
+	}
 	if len(certs) == 0 {
 		return nil, fmt.Errorf("load certificate chain %s: no certificate in the file: put a PEM file there, with lines BEGIN CERTIFICATE and END CERTIFICATE", file)
 	}
@@ -80,7 +117,7 @@ func loadCerts(file string) ([]*x509.Certificate, error) {
 // loadKey reads the private key of a file: EC, RSA or PKCS #8. Its errors show
 // nothing of the file.
 func loadKey(file string) (crypto.Signer, error) {
-	text, err := os.ReadFile(file)
+	text, err := readFile(file)
 	if err != nil {
 		return nil, fmt.Errorf("load private key: %w: correct tls_priv_key or put the file there", err)
 	}

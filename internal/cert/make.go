@@ -1,6 +1,7 @@
 package cert
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -144,13 +145,13 @@ func makeKey(file string) error {
 	return err
 }
 
-// makeLeaf writes a new certificate for key.
-func makeLeaf(file string, key crypto.Signer, s subject, now time.Time) error {
+// newLeaf returns a new certificate for key, in PEM.
+func newLeaf(key crypto.Signer, s subject, now time.Time) ([]byte, error) {
 	der, err := leaf(key, s, now)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return fsys.Replace(file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o644)
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), nil
 }
 
 // leaf returns a self-signed certificate in DER.
@@ -175,4 +176,44 @@ func leaf(key crypto.Signer, s subject, now time.Time) ([]byte, error) {
 		template.IPAddresses = append(template.IPAddresses, addr.AsSlice())
 	}
 	return x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+}
+
+// made reports whether c has the form that leaf gives, and is signed by its
+// own key. Other programs' self-signed certificates differ in several points:
+// OpenSSL's are those of an authority, and nobody else's life is some whole
+// days and an hour. A later form must be told here beside this one, or
+// certificates made before are never renewed again.
+func made(c *x509.Certificate) bool {
+	return bytes.Equal(c.RawIssuer, c.RawSubject) &&
+		len(c.Subject.Names) == 1 && c.Subject.CommonName != "" &&
+		c.NotAfter.Sub(c.NotBefore) == validBefore+validFor &&
+		c.BasicConstraintsValid && !c.IsCA && c.KeyUsage == 0 &&
+		slices.Equal(c.ExtKeyUsage, []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}) && len(c.UnknownExtKeyUsage) == 0 &&
+		slices.Contains(c.DNSNames, "localhost") && slices.Contains(addrsOf(c), netip.AddrFrom4([4]byte{127, 0, 0, 1})) &&
+		c.CheckSignature(c.SignatureAlgorithm, c.RawTBSCertificate, c.Signature) == nil
+}
+
+// namedBy reports whether c, made by leaf, still names s, and nothing else.
+// Link-local addresses do not count: they come and go with containers, and
+// hardly anybody types them.
+func (s subject) namedBy(c *x509.Certificate) bool {
+	lasting := func(addrs []netip.Addr) []netip.Addr {
+		addrs = slices.DeleteFunc(slices.Clone(addrs), netip.Addr.IsLinkLocalUnicast)
+		slices.SortFunc(addrs, netip.Addr.Compare)
+		return addrs
+	}
+	return s.common == c.Subject.CommonName &&
+		slices.Equal(lasting(s.addrs), lasting(addrsOf(c))) &&
+		slices.Equal(slices.Sorted(slices.Values(s.hosts)), slices.Sorted(slices.Values(c.DNSNames)))
+}
+
+// addrsOf returns the IP addresses that c names.
+func addrsOf(c *x509.Certificate) []netip.Addr {
+	var addrs []netip.Addr
+	for _, ip := range c.IPAddresses {
+		if addr, ok := netip.AddrFromSlice(ip); ok {
+			addrs = append(addrs, addr.Unmap())
+		}
+	}
+	return addrs
 }

@@ -103,7 +103,7 @@ func Open(ctx context.Context, cfg Config) (_ *Host, err error) {
 	if h.mail, err = newMailing(c, cfg.Log); err != nil {
 		return nil, err
 	}
-	h.cert, err = cert.Open(cert.Config{Chain: c.TLSCertChain, Key: c.TLSPrivKey, Make: c.OwnCertificate(), Names: c.TLSNames})
+	h.cert, err = cert.Open(cert.Config{Chain: c.TLSCertChain, Key: c.TLSPrivKey, Make: c.OwnCertificate(), Names: c.TLSNames, MinVersion: c.TLSMin, Log: cfg.Log})
 	if err != nil {
 		return nil, err
 	}
@@ -114,7 +114,7 @@ func Open(ctx context.Context, cfg Config) (_ *Host, err error) {
 	h.conn = conn.Config{
 		HeaderTimeout: c.HeaderTimeout, TLSTimeout: c.TLSTimeout, WriteTimeout: c.WriteTimeout,
 		QueueBytes: c.SendQueueBytes, FrameLimit: c.PreLoginFrameBytes,
-		TLS: h.cert.TLSConfig(c.TLSMin), TLSOnLoopback: c.TLSOnLoopback,
+		TLS: h.cert.TLSConfig(), TLSOnLoopback: c.TLSOnLoopback,
 		Budget: &budget{limit: inputBudget},
 	}
 	h.session = session.Config{
@@ -239,9 +239,6 @@ func (h *Host) Close() {
 		if err := h.store.Close(); err != nil {
 			h.log.Error("store did not close", "err", err)
 		}
-	}
-	if h.cert != nil {
-		h.cert.Close()
 	}
 }
 
