@@ -465,28 +465,13 @@ func TestHandshake(t *testing.T) {
 	}
 }
 
+// handshake makes one with s. It goes over a port: on a pipe without a buffer
+// two that send at once, one of them an alert, wait for each other.
 func handshake(t *testing.T, s *cert.Store, client *tls.Config) (tls.ConnectionState, error) {
 	t.Helper()
-	near, far := net.Pipe()
-	defer near.Close()
-	served := make(chan struct{})
-	go func() {
-		defer close(served)
-		defer far.Close()
-		c := tls.Server(far, s.TLSConfig())
-		if c.Handshake() == nil {
-			_, _ = c.Write([]byte{1}) // carries the tickets, which the pipe cannot hold
-		}
-	}()
-	defer func() { near.Close(); <-served }()
-	c := tls.Client(near, client)
-	if err := c.Handshake(); err != nil {
-		return tls.ConnectionState{}, err
-	}
-	if _, err := c.Read(make([]byte, 1)); err != nil {
-		return tls.ConnectionState{}, fmt.Errorf("read: %w", err)
-	}
-	return c.ConnectionState(), nil
+	addr, end := listen(t, s)
+	defer end()
+	return connect(addr, client)
 }
 
 func current(t *testing.T, config *tls.Config) tls.Certificate {
