@@ -105,7 +105,7 @@ type Host struct {
 
 	counters counters
 	counted  session.Counters
-	quiet    struct{ refused, unstarted, ended quietLog }
+	quiet    struct{ refused, unstarted quietLog }
 }
 
 // Open builds the host: it opens or makes the database and the certificate,
