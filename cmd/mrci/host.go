@@ -62,11 +62,11 @@ func (cmd *hostCmd) Run(a *app) error {
 		return err
 	}
 	defer h.Close()
+	front.announce(h.Addr())
+	defer front.forget()
 	if err := cmd.greet(ctx, a, h, &settings); err != nil {
 		return err
 	}
-	front.announce(h.Addr())
-	defer front.forget()
 	var hangups sync.WaitGroup
 	defer hangups.Wait()
 	defer stop()
@@ -183,14 +183,23 @@ func (a *app) settingsAgain(set []string, listen string) (conf.Config, error) {
 
 // override applies what the command line says.
 func override(settings *conf.Config, set []string, listen string) error {
-	if listen != "" {
-		addr, port, err := splitListen(listen)
-		if err != nil {
-			return err
-		}
-		set = append(slices.Clip(set), "listening_addr="+addr, "listening_port="+port)
+	listening, err := listenAssignments(listen)
+	if err != nil {
+		return err
 	}
-	return settings.Set(set...)
+	return settings.Set(slices.Concat(set, listening)...)
+}
+
+// listenAssignments returns what --listen says, in the form of --set.
+func listenAssignments(listen string) ([]string, error) {
+	if listen == "" {
+		return nil, nil
+	}
+	addr, port, err := splitListen(listen)
+	if err != nil {
+		return nil, err
+	}
+	return []string{"listening_addr=" + addr, "listening_port=" + port}, nil
 }
 
 // splitListen reads ADDR:PORT. Without an address it is every one.

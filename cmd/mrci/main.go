@@ -25,6 +25,7 @@ type commandLine struct {
 	Status        statusCmd        `cmd:"" help:"Show how the running host is."`
 	Stop          stopCmd          `cmd:"" help:"Stop the running host, and wait until it has ended."`
 	Reload        reloadCmd        `cmd:"" help:"Make the running host read configuration and certificates again."`
+	Config        configCmd        `cmd:"" help:"Show or check the configuration."`
 	AddAdmin      addAdminCmd      `cmd:"" name:"add-admin" help:"Make an administrator's account."`
 	Elevate       elevateCmd       `cmd:"" help:"Give an account rank 1."`
 	ResetPassword resetPasswordCmd `cmd:"" name:"reset-password" help:"Give an account a new password."`

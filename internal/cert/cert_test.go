@@ -180,6 +180,77 @@ func TestMissingFiles(t *testing.T) {
 	})
 }
 
+func TestCheck(t *testing.T) {
+	// pairs returns two configurations with files that do not belong together.
+	pairs := func(t *testing.T) (a, b cert.Config) {
+		t.Helper()
+		a, b = own(t.TempDir()), own(t.TempDir())
+		open(t, a)
+		open(t, b)
+		return a, b
+	}
+	for _, tt := range []struct {
+		name       string
+		change     func(t *testing.T, cfg *cert.Config, other cert.Config)
+		chain, key string // part of the error; empty: none
+		none       bool   // there is no certificate yet
+	}{
+		{name: "good", change: func(t *testing.T, cfg *cert.Config, _ cert.Config) { cfg.Make = false }},
+		{name: "own, both missing", none: true, change: func(t *testing.T, cfg *cert.Config, _ cert.Config) {
+			remove(t, cfg.Chain[0])
+			remove(t, cfg.Key)
+		}},
+		{name: "own, certificate missing", none: true, change: func(t *testing.T, cfg *cert.Config, _ cert.Config) {
+			remove(t, cfg.Chain[0])
+		}},
+		{name: "own, certificate missing, broken key", key: "no private key", change: func(t *testing.T, cfg *cert.Config, _ cert.Config) {
+			remove(t, cfg.Chain[0])
+			write(t, cfg.Key, []byte("nothing"))
+		}},
+		{name: "own, key missing", key: "is missing, but its certificate", change: func(t *testing.T, cfg *cert.Config, _ cert.Config) {
+			remove(t, cfg.Key)
+		}},
+		{name: "both missing", chain: "no such file", key: "no such file", change: func(t *testing.T, cfg *cert.Config, _ cert.Config) {
+			cfg.Make = false
+			remove(t, cfg.Chain[0])
+			remove(t, cfg.Key)
+		}},
+		{name: "both broken", chain: "no certificate in the file", key: "no private key", change: func(t *testing.T, cfg *cert.Config, _ cert.Config) {
+			write(t, cfg.Chain[0], []byte("nothing"))
+			write(t, cfg.Key, []byte("nothing"))
+		}},
+		{name: "another key", key: "does not fit", change: func(t *testing.T, cfg *cert.Config, other cert.Config) {
+			cfg.Key = other.Key
+		}},
+		{name: "wrong order", chain: "put that one first", change: func(t *testing.T, cfg *cert.Config, other cert.Config) {
+			cfg.Chain = []string{other.Chain[0], cfg.Chain[0]}
+		}},
+		{name: "no chain", chain: "names no file", change: func(t *testing.T, cfg *cert.Config, _ cert.Config) { cfg.Chain = nil }},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			cfg, other := pairs(t)
+			tt.change(t, &cfg, other)
+			got := cert.Check(cfg)
+			for _, e := range []struct {
+				name string
+				err  error
+				want string
+			}{{"chain", got.Chain, tt.chain}, {"key", got.Key, tt.key}} {
+				if (e.err == nil) != (e.want == "") || e.err != nil && !strings.Contains(e.err.Error(), e.want) {
+					t.Errorf("%s: %v, want %q", e.name, e.err, e.want)
+				}
+			}
+			if fine := tt.chain == "" && tt.key == ""; (got.Leaf != nil) != (fine && !tt.none) {
+				t.Errorf("certificate: %v", got.Leaf != nil)
+			}
+			// Open agrees; it comes last, because it makes files.
+			if _, err := cert.Open(cfg); (err == nil) != (got.Chain == nil && got.Key == nil) {
+				t.Errorf("Open: %v", err)
+			}
+		})
+	}
+}
+
 // Processes that start together end with one pair.
 func TestMakeTogether(t *testing.T) {
 	cfg := own(t.TempDir())

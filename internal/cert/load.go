@@ -2,6 +2,7 @@ package cert
 
 import (
 	"bytes"
+	"cmp"
 	"crypto"
 	"crypto/tls"
 	"crypto/x509"
@@ -31,16 +32,26 @@ func load(chain []string, keyFile string) (*tls.Certificate, []*x509.Certificate
 	if err != nil {
 		return nil, nil, err
 	}
-	if n := ownerOf(key, certs); n > 0 {
-		return nil, nil, fmt.Errorf("load certificate chain %s: private key %s belongs to certificate number %d: put that one first", chain[0], keyFile, n+1)
-	} else if n < 0 {
-		return nil, nil, fmt.Errorf("load private key %s: it does not fit the certificate in %s: set tls_cert_chain and tls_priv_key to files made together", keyFile, chain[0])
+	if chainErr, keyErr := fit(chain[0], keyFile, key, certs); chainErr != nil || keyErr != nil {
+		return nil, nil, cmp.Or(chainErr, keyErr)
 	}
 	result := &tls.Certificate{PrivateKey: key, Leaf: certs[0]}
 	for _, c := range certs {
 		result.Certificate = append(result.Certificate, c.Raw)
 	}
 	return result, certs, nil
+}
+
+// fit says why the key is not that of the first certificate: the order of the
+// chain is wrong, or the key.
+func fit(chainFile, keyFile string, key crypto.Signer, certs []*x509.Certificate) (chainErr, keyErr error) {
+	switch n := ownerOf(key, certs); {
+	case n > 0:
+		return fmt.Errorf("load certificate chain %s: private key %s belongs to certificate number %d: put that one first", chainFile, keyFile, n+1), nil
+	case n < 0:
+		return nil, fmt.Errorf("load private key %s: it does not fit the certificate in %s: set tls_cert_chain and tls_priv_key to files made together", keyFile, chainFile)
+	}
+	return nil, nil
 }
 
 // ownerOf returns the index of the first certificate that key fits, or -1.

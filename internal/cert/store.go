@@ -175,8 +175,7 @@ func (s *Store) ensure(cfg Config) error {
 	case hasChain && hasKey:
 		return nil
 	case hasChain:
-		return fmt.Errorf("open private key: %s is missing, but its certificate %s is there: "+
-			"put the key back, or move the certificate away to have a new pair made", cfg.Key, chain)
+		return keyMissing(cfg)
 	case !hasKey:
 		if err := makeKey(cfg.Key); err != nil {
 			return fmt.Errorf("make private key: %w", err)

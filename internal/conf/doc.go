@@ -8,6 +8,10 @@
 // allowed; the values of secret keys never appear in it. An existing file is
 // never changed.
 //
+// Read and Inspect go on behind a fault and return all of them, with the place of
+// every key, for those who show or correct a file. Reloaded says what a running
+// host uses of a file that it has read again.
+//
 // Everything about a key stands once, in the table of keys.go. Locate says in
 // which directories the host keeps its files. What the values do is left to the
 // packages that get them; who runs the host decides when a file is read again.

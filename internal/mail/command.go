@@ -67,6 +67,17 @@ func NewCommand(line string, contain func(*exec.Cmd)) (*Command, error) {
 	return c, nil
 }
 
+// Find looks for the program, where Send would. It may come and go.
+func (c *Command) Find() error {
+	if _, err := exec.LookPath(c.program); err != nil {
+		if cause, ok := errors.AsType[*exec.Error](err); ok {
+			err = cause.Err
+		}
+		return fmt.Errorf("mail_client_cmd: program %s: %w", c.program, err)
+	}
+	return nil
+}
+
 func parseCommand(line string) (*Command, error) {
 	words, err := splitLine(line)
 	if err != nil {

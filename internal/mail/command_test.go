@@ -373,3 +373,19 @@ func quote(word string) string {
 	}
 	return "'" + strings.NewReplacer("'", `\'`, `"`, `\"`).Replace(body) + "'" + tail
 }
+
+func TestCommandFind(t *testing.T) {
+	path := fakeProgram(t)
+	c, err := mail.NewCommand(path+" %subject% %target_email%", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Find(); err != nil {
+		t.Error(err)
+	}
+	c, err = mail.NewCommand(path+"-not-there %subject% %target_email%", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantText(t, c.Find(), "mail_client_cmd", path+"-not-there")
+}
