@@ -1,5 +1,7 @@
-// Package fsys is what the program does with files beyond package os: for now,
-// files that appear complete or not at all, also when the machine crashes.
+// Package fsys is what the program does with files beyond package os: files
+// that appear complete or not at all, also when the machine crashes; scratch
+// directories that do not outlive their program; free space; opening what
+// somebody else may be exchanging.
 package fsys
 
 import (
@@ -58,7 +60,7 @@ func write(path string, text []byte, mode fs.FileMode, place func(from, to strin
 	if err != nil {
 		return err
 	}
-	return syncDir(dir)
+	return SyncDir(dir)
 }
 
 // linkNew is a rename that never replaces a file, as far as the file system
@@ -72,20 +74,4 @@ func linkNew(from, to string) error {
 		return err
 	}
 	return os.Rename(from, to)
-}
-
-// syncDir makes the names in a directory survive a crash.
-func syncDir(dir string) error {
-	if runtime.GOOS == "windows" {
-		return nil // directories cannot be synced there
-	}
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	err = d.Sync()
-	if closeErr := d.Close(); err == nil {
-		err = closeErr
-	}
-	return err
 }

@@ -1,0 +1,54 @@
+//go:build unix
+
+package fsys
+
+import (
+	"errors"
+	"os"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// noWait makes opening a named pipe return at once.
+const noWait = syscall.O_NONBLOCK
+
+// tryLock takes the lock of a file, which ends with the program at the latest,
+// and reports false when another one has it.
+func tryLock(f *os.File) (bool, error) {
+	for {
+		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		switch {
+		case err == nil:
+			return true, nil
+		case errors.Is(err, unix.EINTR):
+		case errors.Is(err, unix.EWOULDBLOCK):
+			return false, nil
+		default:
+			return false, os.NewSyscallError("flock", err)
+		}
+	}
+}
+
+// removeLocked removes a directory together with the locked file in it.
+func removeLocked(path string, lock *os.File) error {
+	err := os.RemoveAll(path)
+	if closeErr := lock.Close(); err == nil {
+		err = closeErr
+	}
+	return err
+}
+
+// Free returns how many bytes this account can still store below a directory.
+func Free(dir string) (uint64, error) {
+	var s unix.Statfs_t
+	if err := unix.Statfs(dir, &s); err != nil {
+		return 0, &os.PathError{Op: "statfs", Path: dir, Err: err}
+	}
+	return uint64(s.Bavail) * uint64(s.Bsize), nil
+}
+
+// IsFull reports whether an error says that there is no room left.
+func IsFull(err error) bool {
+	return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) || errors.Is(err, unix.EFBIG)
+}
