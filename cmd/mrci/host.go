@@ -14,6 +14,7 @@ import (
 	"syscall"
 
 	"mrci.dev/mrci/internal/account"
+	"mrci.dev/mrci/internal/backup"
 	"mrci.dev/mrci/internal/conf"
 	"mrci.dev/mrci/internal/fsys"
 	"mrci.dev/mrci/internal/host"
@@ -91,12 +92,11 @@ func noAccounts(ctx context.Context, h *host.Host) (bool, error) {
 // settings reads the configuration of this --dir, writes it if it is missing,
 // and applies what the command line says on top.
 func (a *app) settings(set []string, listen string) (settings conf.Config, created bool, err error) {
-	home, err := os.UserHomeDir()
-	if err != nil && a.dir == "" {
-		return settings, false, fmt.Errorf("%w; say where to keep data with --dir DIR", err)
-	}
-	dirs, err := conf.Locate(a.dir, a.getenv, os.Getuid(), home)
+	dirs, err := a.locate()
 	if err != nil {
+		return settings, false, err
+	}
+	if err := backup.Unfinished(dirs); err != nil {
 		return settings, false, err
 	}
 	if settings, created, err = conf.LoadOrCreate(dirs.File(), dirs); err != nil {
@@ -116,6 +116,15 @@ func (a *app) settings(set []string, listen string) (settings conf.Config, creat
 		return settings, false, err
 	}
 	return settings, created, nil
+}
+
+// locate finds the directories of this --dir.
+func (a *app) locate() (conf.Dirs, error) {
+	home, err := os.UserHomeDir()
+	if err != nil && a.dir == "" {
+		return conf.Dirs{}, fmt.Errorf("%w; say where to keep data with --dir DIR", err)
+	}
+	return conf.Locate(a.dir, a.getenv, os.Getuid(), home)
 }
 
 // newLogger writes the program's log in the configured form.

@@ -44,30 +44,11 @@ func OpenScratch(dir, prefix string) (*Scratch, error) {
 
 // claim locks a new directory, and reports false when it was removed instead.
 func (s *Scratch) claim() (ok bool, err error) {
-	f, err := os.OpenFile(filepath.Join(s.dir, lockName), os.O_RDWR|os.O_CREATE, 0o600)
+	s.lock, ok, err = LockFile(filepath.Join(s.dir, lockName))
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}
-	if err != nil {
-		return false, err
-	}
-	locked, err := tryLock(f)
-	if locked && err == nil {
-		// The file that is locked has to be the one that others would find.
-		var own, there fs.FileInfo
-		if own, err = f.Stat(); err == nil {
-			there, err = os.Stat(f.Name())
-		}
-		if err == nil && os.SameFile(own, there) {
-			s.lock = f
-			return true, nil
-		}
-		if errors.Is(err, fs.ErrNotExist) {
-			err = nil
-		}
-	}
-	_ = f.Close() // nothing was written
-	return false, err
+	return ok, err
 }
 
 // CleanScratch removes scratch directories in dir whose program was killed.

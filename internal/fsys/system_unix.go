@@ -39,6 +39,32 @@ func removeLocked(path string, lock *os.File) error {
 	return err
 }
 
+// RemoveLocked removes a file that LockFile returned, and closes it.
+func RemoveLocked(f *os.File) error {
+	err := os.Remove(f.Name())
+	if closeErr := f.Close(); err == nil {
+		err = closeErr
+	}
+	return err
+}
+
+// OwnAs gives a file to the account that like belongs to. Only root can and
+// does so; a program of another account owns what it makes in any case.
+func OwnAs(path, like string) error {
+	if os.Geteuid() != 0 {
+		return nil
+	}
+	info, err := os.Stat(like)
+	if err != nil {
+		return err
+	}
+	s, ok := info.Sys().(*syscall.Stat_t)
+	if !ok || s.Uid == 0 {
+		return nil
+	}
+	return os.Lchown(path, int(s.Uid), int(s.Gid))
+}
+
 // Free returns how many bytes this account can still store below a directory.
 func Free(dir string) (uint64, error) {
 	var s unix.Statfs_t

@@ -34,6 +34,18 @@ func removeLocked(path string, lock *os.File) error {
 	return err
 }
 
+// RemoveLocked removes a file that LockFile returned, and closes it before.
+func RemoveLocked(f *os.File) error {
+	err := f.Close()
+	if removeErr := os.Remove(f.Name()); err == nil {
+		err = removeErr
+	}
+	return err
+}
+
+// OwnAs does nothing: files inherit the rights of their directory there.
+func OwnAs(path, like string) error { return nil }
+
 // Free returns how many bytes this account can still store below a directory.
 func Free(dir string) (uint64, error) {
 	name, err := windows.UTF16PtrFromString(dir)

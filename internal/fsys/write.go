@@ -20,7 +20,7 @@ func Create(path string, text []byte, mode fs.FileMode) (created bool, err error
 	if _, err := os.Lstat(path); err == nil {
 		return false, nil
 	}
-	err = write(path, text, mode, linkNew)
+	err = write(path, text, mode, LinkNew)
 	if errors.Is(err, fs.ErrExist) {
 		return false, nil
 	}
@@ -63,9 +63,9 @@ func write(path string, text []byte, mode fs.FileMode, place func(from, to strin
 	return SyncDir(dir)
 }
 
-// linkNew is a rename that never replaces a file, as far as the file system
-// has links.
-func linkNew(from, to string) error {
+// LinkNew moves the file at from to the path to, or gives it a second name
+// there. It never replaces a file, as far as the file system has links.
+func LinkNew(from, to string) error {
 	err := os.Link(from, to)
 	if err == nil || errors.Is(err, fs.ErrExist) {
 		return err
