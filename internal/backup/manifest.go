@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"path/filepath"
 	"slices"
@@ -166,9 +165,6 @@ func parseManifest(text []byte) (*Manifest, error) {
 	m := new(Manifest)
 	if err := d.Decode(m); err != nil {
 		return nil, fmt.Errorf("its manifest cannot be read: %v", err)
-	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return nil, errors.New("its manifest cannot be read: there is more behind it")
 	}
 	if err := m.check(); err != nil {
 		return nil, fmt.Errorf("its manifest is not valid: %w", err)
