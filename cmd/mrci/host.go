@@ -16,6 +16,7 @@ import (
 	"syscall"
 
 	"mrci.dev/mrci/internal/account"
+	"mrci.dev/mrci/internal/backup"
 	"mrci.dev/mrci/internal/conf"
 	"mrci.dev/mrci/internal/control"
 	"mrci.dev/mrci/internal/fsys"
@@ -160,6 +161,9 @@ func (a *app) dirs() (conf.Dirs, error) {
 func (a *app) settings(set []string, listen string) (settings conf.Config, created bool, err error) {
 	dirs, err := a.dirs()
 	if err != nil {
+		return settings, false, err
+	}
+	if err := backup.Unfinished(dirs); err != nil {
 		return settings, false, err
 	}
 	if settings, created, err = conf.LoadOrCreate(dirs.File(), dirs); err != nil {

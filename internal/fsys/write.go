@@ -16,7 +16,7 @@ func Create(path string, text []byte, mode fs.FileMode) (created bool, err error
 	if _, err := os.Lstat(path); err == nil {
 		return false, nil
 	}
-	err = write(path, text, mode, linkNew)
+	err = write(path, text, mode, LinkNew)
 	if errors.Is(err, fs.ErrExist) {
 		return false, nil
 	}
@@ -56,12 +56,12 @@ func write(path string, text []byte, mode fs.FileMode, place func(from, to strin
 	if err != nil {
 		return err
 	}
-	return syncDir(dir)
+	return SyncDir(dir)
 }
 
-// linkNew is a rename that never replaces a file, as far as the file system
-// has links.
-func linkNew(from, to string) error {
+// LinkNew moves the file at from to the path to, or gives it a second name
+// there. It never replaces a file, as far as the file system has links.
+func LinkNew(from, to string) error {
 	err := os.Link(from, to)
 	if err == nil || errors.Is(err, fs.ErrExist) {
 		return err
@@ -70,20 +70,4 @@ func linkNew(from, to string) error {
 		return err
 	}
 	return os.Rename(from, to)
-}
-
-// syncDir makes the names in a directory survive a crash.
-func syncDir(dir string) error {
-	if runtime.GOOS == "windows" {
-		return nil // directories cannot be synced there
-	}
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	err = d.Sync()
-	if closeErr := d.Close(); err == nil {
-		err = closeErr
-	}
-	return err
 }

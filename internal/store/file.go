@@ -40,8 +40,12 @@ func dsn(cfg Config, writer bool) string {
 	} else {
 		q.Add("_pragma", "query_only(1)")
 	}
+	return source(cfg.Path, q)
+}
+
+// source returns the data source of a file.
+func source(path string, q url.Values) string {
 	// An absolute path, because a relative one would become the host of a URL.
-	path := cfg.Path
 	if abs, err := filepath.Abs(path); err == nil {
 		path = abs
 	}
@@ -121,9 +125,13 @@ func migrate(ctx context.Context, db *sql.DB, cfg Config) error {
 		}
 	}
 	if err == nil && version > newest {
-		err = fmt.Errorf("the database has the tables of a newer mrci (version %d, this one knows %d); run the newer mrci or restore a backup", version, newest)
+		err = newerError(version, newest)
 	}
 	return err
+}
+
+func newerError(version, newest int64) error {
+	return fmt.Errorf("the database has the tables of a newer mrci (version %d, this one knows %d); run the newer mrci or restore a backup", version, newest)
 }
 
 // patientVersion is schemaVersion, tried again while another process switches
