@@ -51,18 +51,37 @@ func RemoveLocked(f *os.File) error {
 // OwnAs gives a file to the account that like belongs to. Only root can and
 // does so; a program of another account owns what it makes in any case.
 func OwnAs(path, like string) error {
-	if os.Geteuid() != 0 {
-		return nil
-	}
-	info, err := os.Stat(like)
-	if err != nil {
+	uid, gid, other, err := ownerOf(like)
+	if err != nil || !other {
 		return err
+	}
+	return os.Lchown(path, uid, gid)
+}
+
+// OwnOpenAs is OwnAs for an open file, whatever stands at its name by now.
+func OwnOpenAs(f *os.File, like string) error {
+	uid, gid, other, err := ownerOf(like)
+	if err != nil || !other {
+		return err
+	}
+	return f.Chown(uid, gid)
+}
+
+// ownerOf returns the account that path belongs to, and whether this program
+// runs as root for that other account.
+func ownerOf(path string) (uid, gid int, other bool, err error) {
+	if os.Geteuid() != 0 {
+		return 0, 0, false, nil
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		return 0, 0, false, err
 	}
 	s, ok := info.Sys().(*syscall.Stat_t)
 	if !ok || s.Uid == 0 {
-		return nil
+		return 0, 0, false, nil
 	}
-	return os.Lchown(path, int(s.Uid), int(s.Gid))
+	return int(s.Uid), int(s.Gid), true, nil
 }
 
 // Free returns how many bytes this account can still store below a directory.

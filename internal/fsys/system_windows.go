@@ -46,6 +46,9 @@ func RemoveLocked(f *os.File) error {
 // OwnAs does nothing: files inherit the rights of their directory there.
 func OwnAs(path, like string) error { return nil }
 
+// OwnOpenAs does nothing, as OwnAs.
+func OwnOpenAs(f *os.File, like string) error { return nil }
+
 // Free returns how many bytes this account can still store below a directory.
 func Free(dir string) (uint64, error) {
 	name, err := windows.UTF16PtrFromString(dir)

@@ -10,7 +10,9 @@ import (
 
 // Create writes a file that does not exist yet, and reports whether it did: a
 // file that is there, or that comes into being meanwhile, stays as it is. The
-// directory is made with mode 0700 if it is missing. When Create returns nil
+// directory is made with mode 0700 if it is missing. What root makes in the
+// directory of another account belongs to that account, so that a host that
+// runs as it can read what an administrator has made. When Create returns nil
 // the file and its name survive a crash.
 func Create(path string, text []byte, mode fs.FileMode) (created bool, err error) {
 	if _, err := os.Lstat(path); err == nil {
@@ -41,6 +43,9 @@ func write(path string, text []byte, mode fs.FileMode, place func(from, to strin
 	}
 	defer os.Remove(f.Name()) // gone already after a rename
 	_, err = f.Write(text)
+	if err == nil {
+		err = OwnOpenAs(f, dir)
+	}
 	if err == nil && runtime.GOOS != "windows" { // there are no such modes there
 		err = f.Chmod(mode)
 	}

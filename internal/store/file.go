@@ -17,6 +17,8 @@ import (
 	"github.com/pressly/goose/v3"
 	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
+
+	"mrci.dev/mrci/internal/fsys"
 )
 
 //go:embed migrations
@@ -82,7 +84,9 @@ func prepareFile(path string) error {
 	case errors.Is(err, fs.ErrNotExist):
 		f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 		if err == nil {
-			err = f.Close()
+			// Root may make the database of a host of another account. SQLite
+			// itself gives the companions to the owner of the file.
+			err = errors.Join(fsys.OwnOpenAs(f, filepath.Dir(path)), f.Close())
 		}
 		if err != nil && !errors.Is(err, fs.ErrExist) { // made by another process meanwhile
 			return noAccess(err)
