@@ -36,7 +36,7 @@ type restoreCmd struct {
 
 // Run saves what the host keeps.
 func (cmd *backupCmd) Run(a *app) error {
-	dirs, err := a.dirs()
+	dirs, err := a.hostDirs()
 	if err != nil {
 		return err
 	}
@@ -76,7 +76,7 @@ func (cmd *backupCmd) Run(a *app) error {
 
 // Run checks an archive, and puts what is in it back.
 func (cmd *restoreCmd) Run(a *app) error {
-	dirs, err := a.dirs()
+	dirs, err := a.hostDirs()
 	if err != nil {
 		return err
 	}

@@ -59,7 +59,7 @@ func (k shownKey) MarshalJSON() ([]byte, error) {
 }
 
 func (cmd *configShowCmd) Run(a *app) error {
-	dirs, err := a.dirs()
+	dirs, err := a.hostDirs()
 	if err != nil {
 		return err
 	}
@@ -194,7 +194,7 @@ type configCheckCmd struct {
 }
 
 func (cmd *configCheckCmd) Run(a *app) error {
-	dirs, err := a.dirs()
+	dirs, err := a.hostDirs()
 	if err != nil {
 		return err
 	}

@@ -147,19 +147,10 @@ func noAccounts(ctx context.Context, h *host.Host) (bool, error) {
 	return err == nil && page.Total == 0, err
 }
 
-// dirs finds the directories of this --dir.
-func (a *app) dirs() (conf.Dirs, error) {
-	home, err := os.UserHomeDir()
-	if err != nil && a.dir == "" {
-		return conf.Dirs{}, fmt.Errorf("%w; say where to keep data with --dir DIR", err)
-	}
-	return conf.Locate(a.dir, a.getenv, os.Getuid(), home)
-}
-
 // settings reads the configuration of this --dir, writes it if it is missing,
 // and applies what the command line says on top.
 func (a *app) settings(set []string, listen string) (settings conf.Config, created bool, err error) {
-	dirs, err := a.dirs()
+	dirs, err := a.hostDirs()
 	if err != nil {
 		return settings, false, err
 	}
@@ -174,7 +165,7 @@ func (a *app) settings(set []string, listen string) (settings conf.Config, creat
 
 // settingsAgain is settings for a running host, which writes nothing.
 func (a *app) settingsAgain(set []string, listen string) (conf.Config, error) {
-	dirs, err := a.dirs()
+	dirs, err := a.hostDirs()
 	if err != nil {
 		return conf.Config{}, err
 	}
@@ -192,6 +183,15 @@ func override(settings *conf.Config, set []string, listen string) error {
 		return err
 	}
 	return settings.Set(slices.Concat(set, listening)...)
+}
+
+// hostDirs returns the directories of the host of this --dir.
+func (a *app) hostDirs() (conf.Dirs, error) {
+	home, err := os.UserHomeDir()
+	if err != nil && a.dir == "" {
+		return conf.Dirs{}, fmt.Errorf("%w; say where to keep data with --dir DIR", err)
+	}
+	return conf.Locate(a.dir, a.getenv, os.Getuid(), home)
 }
 
 // listenAssignments returns what --listen says, in the form of --set.
@@ -231,10 +231,6 @@ func (a *app) invocation(args string) string {
 	return program + " " + args
 }
 
-// announceFile holds the address at which clients of this machine find the
-// host of a directory.
-const announceFile = "listening"
-
 // front is what clients of this machine see of the host.
 type front struct {
 	dir string
@@ -256,7 +252,7 @@ func (f *front) announce(addr netip.AddrPort) {
 		addr = netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), addr.Port())
 	}
 	text := addr.String() + "\n"
-	if err := fsys.Replace(filepath.Join(f.dir, announceFile), []byte(text), 0o600); err != nil {
+	if err := fsys.Replace(filepath.Join(f.dir, listeningFile), []byte(text), 0o600); err != nil {
 		f.log.Warn("address not announced", "err", err)
 		return
 	}
@@ -268,7 +264,7 @@ func (f *front) announce(addr netip.AddrPort) {
 func (f *front) forget() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	file := filepath.Join(f.dir, announceFile)
+	file := filepath.Join(f.dir, listeningFile)
 	if now, err := os.ReadFile(file); err == nil && f.text != "" && string(now) == f.text {
 		_ = os.Remove(file) // the worst is a client that finds nobody there
 	}

@@ -50,7 +50,7 @@ func (cmd *statusCmd) Run(a *app) error {
 
 // Run stops the host and returns when it has ended.
 func (*stopCmd) Run(a *app) error {
-	dirs, err := a.dirs()
+	dirs, err := a.hostDirs()
 	if err != nil {
 		return err
 	}
@@ -92,7 +92,7 @@ func (cmd *reloadCmd) Run(a *app) error {
 // ask sends a request to the host of this --dir. An answer that is a refusal is
 // an error, and is returned beside it.
 func (a *app) ask(r control.Request, call func(context.Context, string, control.Request) (control.Answer, error), wait time.Duration) (control.Answer, error) {
-	dirs, err := a.dirs()
+	dirs, err := a.hostDirs()
 	if err != nil {
 		return control.Answer{}, err
 	}
