@@ -66,6 +66,9 @@ func (cmd *adminCmd) accounts(a *app, f func(ctx context.Context, rules *account
 	if err != nil {
 		return err
 	}
+	if a.serviceRuns(settings.Dirs) {
+		fmt.Fprintf(a.stderr, "mrci: note: this is about the accounts in %s; for those of the host of this machine use sudo\n", settings.DBHostName)
+	}
 	ctx := context.Background()
 	store, rules, err := host.OpenAccounts(ctx, &settings, newLogger(a.stderr, &settings))
 	if err != nil {

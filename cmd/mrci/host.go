@@ -16,6 +16,7 @@ import (
 	"syscall"
 
 	"mrci.dev/mrci/internal/account"
+	"mrci.dev/mrci/internal/backup"
 	"mrci.dev/mrci/internal/conf"
 	"mrci.dev/mrci/internal/control"
 	"mrci.dev/mrci/internal/fsys"
@@ -151,6 +152,9 @@ func noAccounts(ctx context.Context, h *host.Host) (bool, error) {
 func (a *app) settings(set []string, listen string) (settings conf.Config, created bool, err error) {
 	dirs, err := a.hostDirs()
 	if err != nil {
+		return settings, false, err
+	}
+	if err := backup.Unfinished(dirs); err != nil {
 		return settings, false, err
 	}
 	if settings, created, err = conf.LoadOrCreate(dirs.File(), dirs); err != nil {

@@ -43,10 +43,12 @@ func (l *hostLog) use(settings conf.Config) {
 // Close closes the file.
 func (l *hostLog) Close() { _ = l.close() } // there is no log left to say it in
 
-// newLogger writes the log of a short program in the configured form.
+// newLogger writes the log of a short program in the configured form. What it
+// did it says on standard output; only what went wrong is logged as well.
 func newLogger(w io.Writer, settings *conf.Config) *slog.Logger {
 	l := &hostLog{handler: &switchingHandler{forms: newLogForms(w)}}
 	l.use(*settings)
+	l.handler.forms.level.Set(max(settings.LogLevel, slog.LevelWarn))
 	return slog.New(l.handler)
 }
 

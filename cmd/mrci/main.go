@@ -30,6 +30,9 @@ type commandLine struct {
 	Elevate       elevateCmd       `cmd:"" help:"Give an account rank 1."`
 	ResetPassword resetPasswordCmd `cmd:"" name:"reset-password" help:"Give an account a new password."`
 
+	Backup  backupCmd  `cmd:"" help:"Save accounts, configuration and certificate into one file."`
+	Restore restoreCmd `cmd:"" help:"Put back what backup saved."`
+
 	Connect    connectCmd    `cmd:"" help:"Type commands for a host."`
 	Run        runCmd        `cmd:"" help:"Run one command on a host, for scripts."`
 	KnownHosts knownHostsCmd `cmd:"" name:"known-hosts" help:"List or forget the keys of hosts."`

@@ -58,7 +58,10 @@ func (*stopCmd) Run(a *app) error {
 	if err != nil { // the host goes by what it had
 		settings = conf.Defaults(dirs)
 	}
-	_, err = a.ask(control.Request{Command: host.RequestStop}, control.CallUntilEnd, settings.StopTimeout+patience)
+	if _, err = a.ask(control.Request{Command: host.RequestStop}, control.CallUntilEnd, settings.StopTimeout+patience); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(a.stdout, "The host has stopped.")
 	return err
 }
 
@@ -103,6 +106,8 @@ func (a *app) ask(r control.Request, call func(context.Context, string, control.
 	defer cancel()
 	got, err := call(ctx, path, r)
 	switch {
+	case errors.Is(err, control.ErrNotRunning) && a.serviceRuns(dirs):
+		return got, errors.New("no host of this account is running; for the host of this machine use sudo")
 	case errors.Is(err, control.ErrNotRunning):
 		return got, fmt.Errorf("no host is running for %s; start one with: %s", dirs.Config, a.invocation("host"))
 	case err != nil:
@@ -111,6 +116,20 @@ func (a *app) ask(r control.Request, call func(context.Context, string, control.
 		return got, errors.New(got.Error)
 	}
 	return got, nil
+}
+
+// serviceRuns reports whether a host may be running in the directories of the
+// machine, where others than root find none without --dir.
+func (a *app) serviceRuns(dirs conf.Dirs) bool {
+	if a.dir != "" {
+		return false
+	}
+	machine, err := conf.Locate("", func(string) string { return "" }, 0, "")
+	if err != nil || machine.Runtime == dirs.Runtime {
+		return false
+	}
+	_, err = os.Stat(machine.Runtime) // made for it, and removed with it
+	return err == nil
 }
 
 // tell lets the running host know that an account was changed in the database,

@@ -642,3 +642,33 @@ func read(t *testing.T, path string) string {
 	}
 	return string(text)
 }
+
+func TestWithDatabase(t *testing.T) {
+	one := testDirs(t)
+	one.Data = one.Config
+	apart, err := json.Marshal(filepath.Join(testDirs(t).Data, "data.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct{ text, want string }{
+		{`{}`, `{}`},
+		{`{"max_sessions": 5}`, `{"max_sessions": 5}`},
+		{`{"db_host_name":"/x/\"y\".db"}`, `{"db_host_name":"data.db"}`},
+		{"\xef\xbb\xbf{\n  \"a_note\": 1,\n  \"db_host_name\" : \"x\" ,\n\t\"max_sessions\": 5}\n", ""},
+		{"{\n  \"max_sessions\": 5,\n  \"db_host_name\" : \"x\" ,\n\t\"db_user_name\": \"db_host_name\"}\n", "{\n  \"max_sessions\": 5,\n  \"db_host_name\" : \"data.db\" ,\n\t\"db_user_name\": \"db_host_name\"}\n"},
+		{`[]`, ""},
+		{`{`, ""},
+	} {
+		got, err := conf.WithDatabase([]byte(test.text), one)
+		if string(got) != test.want || (err == nil) != (test.want != "") {
+			t.Errorf("%s: %s, %v", test.text, got, err)
+		}
+	}
+	got, err := conf.WithDatabase([]byte(`{"db_host_name": "x"}`), testDirs(t))
+	if want := `{"db_host_name": ` + string(apart) + `}`; string(got) != want || err != nil {
+		t.Errorf("%s, %v, want %s", got, err, want)
+	}
+	if c := parse(t, string(got)); c.DBHostName != conf.Defaults(testDirs(t)).DBHostName {
+		t.Errorf("the database is at %s", c.DBHostName)
+	}
+}

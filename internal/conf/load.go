@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"mrci.dev/mrci/internal/fsys"
 )
@@ -83,6 +84,41 @@ func LoadOrCreate(path string, dirs Dirs) (c Config, created bool, err error) {
 	}
 	c, err = Load(path, dirs)
 	return c, created, err
+}
+
+// WithDatabase returns the text of a configuration file with db_host_name
+// changed to its default for dirs, and all else as it was. A text without the
+// key has the default already.
+func WithDatabase(text []byte, dirs Dirs) ([]byte, error) {
+	text = bytes.TrimPrefix(text, []byte("\xef\xbb\xbf"))
+	v, faults := decodeValue(text)
+	if len(faults) > 0 {
+		return nil, faults[0].err
+	}
+	members, ok := v.([]member)
+	if !ok {
+		return nil, errors.New("want a JSON object with the keys of the configuration")
+	}
+	c := Defaults(dirs)
+	for _, m := range members {
+		e, err := find(m.name)
+		if err != nil {
+			return nil, err
+		}
+		if e.name != "db_host_name" {
+			continue
+		}
+		rest := json.NewDecoder(bytes.NewReader(text[m.valueAt:]))
+		if err := rest.Decode(new(json.RawMessage)); err != nil {
+			return nil, err
+		}
+		value, err := json.Marshal(relative(c.DBHostName, dirs.Config))
+		if err != nil {
+			return nil, err
+		}
+		return slices.Concat(text[:m.valueAt], value, text[m.valueAt+int(rest.InputOffset()):]), nil
+	}
+	return text, nil
 }
 
 // encode returns the text of a file with the chosen keys. Paths below the

@@ -10,13 +10,15 @@ import (
 
 // Create writes a file that does not exist yet, and reports whether it did: a
 // file that is there, or that comes into being meanwhile, stays as it is. The
-// directory is made with mode 0700 if it is missing. When Create returns nil
+// directory is made with mode 0700 if it is missing. What root makes in the
+// directory of another account belongs to that account, so that a host that
+// runs as it can read what an administrator has made. When Create returns nil
 // the file and its name survive a crash.
 func Create(path string, text []byte, mode fs.FileMode) (created bool, err error) {
 	if _, err := os.Lstat(path); err == nil {
 		return false, nil
 	}
-	err = write(path, text, mode, linkNew)
+	err = write(path, text, mode, LinkNew)
 	if errors.Is(err, fs.ErrExist) {
 		return false, nil
 	}
@@ -41,6 +43,9 @@ func write(path string, text []byte, mode fs.FileMode, place func(from, to strin
 	}
 	defer os.Remove(f.Name()) // gone already after a rename
 	_, err = f.Write(text)
+	if err == nil {
+		err = OwnOpenAs(f, dir)
+	}
 	if err == nil && runtime.GOOS != "windows" { // there are no such modes there
 		err = f.Chmod(mode)
 	}
@@ -56,12 +61,12 @@ func write(path string, text []byte, mode fs.FileMode, place func(from, to strin
 	if err != nil {
 		return err
 	}
-	return syncDir(dir)
+	return SyncDir(dir)
 }
 
-// linkNew is a rename that never replaces a file, as far as the file system
-// has links.
-func linkNew(from, to string) error {
+// LinkNew moves the file at from to the path to, or gives it a second name
+// there. It never replaces a file, as far as the file system has links.
+func LinkNew(from, to string) error {
 	err := os.Link(from, to)
 	if err == nil || errors.Is(err, fs.ErrExist) {
 		return err
@@ -70,20 +75,4 @@ func linkNew(from, to string) error {
 		return err
 	}
 	return os.Rename(from, to)
-}
-
-// syncDir makes the names in a directory survive a crash.
-func syncDir(dir string) error {
-	if runtime.GOOS == "windows" {
-		return nil // directories cannot be synced there
-	}
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	err = d.Sync()
-	if closeErr := d.Close(); err == nil {
-		err = closeErr
-	}
-	return err
 }

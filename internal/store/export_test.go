@@ -65,3 +65,14 @@ func (s *Store) WriteByReader() error {
 	_, err := s.r.Exec(updateNobody)
 	return err
 }
+
+// Exec runs a statement on the writing connection.
+func (s *Store) Exec(t testing.TB, statement string, args ...any) {
+	t.Helper()
+	if _, err := s.w.Exec(statement, args...); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// NewestMigration is the version of the tables that this program makes.
+var NewestMigration = newestMigration

@@ -17,6 +17,8 @@ import (
 	"github.com/pressly/goose/v3"
 	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
+
+	"mrci.dev/mrci/internal/fsys"
 )
 
 //go:embed migrations
@@ -40,8 +42,12 @@ func dsn(cfg Config, writer bool) string {
 	} else {
 		q.Add("_pragma", "query_only(1)")
 	}
+	return source(cfg.Path, q)
+}
+
+// source returns the data source of a file.
+func source(path string, q url.Values) string {
 	// An absolute path, because a relative one would become the host of a URL.
-	path := cfg.Path
 	if abs, err := filepath.Abs(path); err == nil {
 		path = abs
 	}
@@ -78,7 +84,9 @@ func prepareFile(path string) error {
 	case errors.Is(err, fs.ErrNotExist):
 		f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 		if err == nil {
-			err = f.Close()
+			// Root may make the database of a host of another account. SQLite
+			// itself gives the companions to the owner of the file.
+			err = errors.Join(fsys.OwnOpenAs(f, filepath.Dir(path)), f.Close())
 		}
 		if err != nil && !errors.Is(err, fs.ErrExist) { // made by another process meanwhile
 			return noAccess(err)
@@ -121,9 +129,13 @@ func migrate(ctx context.Context, db *sql.DB, cfg Config) error {
 		}
 	}
 	if err == nil && version > newest {
-		err = fmt.Errorf("the database has the tables of a newer mrci (version %d, this one knows %d); run the newer mrci or restore a backup", version, newest)
+		err = newerError(version, newest)
 	}
 	return err
+}
+
+func newerError(version, newest int64) error {
+	return fmt.Errorf("the database has the tables of a newer mrci (version %d, this one knows %d); run the newer mrci or restore a backup", version, newest)
 }
 
 // patientVersion is schemaVersion, tried again while another process switches

@@ -1,0 +1,68 @@
+package fsys
+
+import (
+	"errors"
+	"os"
+
+	"golang.org/x/sys/windows"
+)
+
+// noWait: opening does not wait there.
+const noWait = 0
+
+// tryLock takes the lock of a file, which ends with the program at the latest,
+// and reports false when another one has it.
+func tryLock(f *os.File) (bool, error) {
+	err := windows.LockFileEx(windows.Handle(f.Fd()), windows.LOCKFILE_EXCLUSIVE_LOCK|windows.LOCKFILE_FAIL_IMMEDIATELY,
+		0, 1, 0, new(windows.Overlapped))
+	switch {
+	case err == nil:
+		return true, nil
+	case errors.Is(err, windows.ERROR_LOCK_VIOLATION):
+		return false, nil
+	}
+	return false, os.NewSyscallError("LockFileEx", err)
+}
+
+// removeLocked removes a directory together with the locked file in it, which
+// must be closed before that.
+func removeLocked(path string, lock *os.File) error {
+	err := lock.Close()
+	if removeErr := os.RemoveAll(path); err == nil {
+		err = removeErr
+	}
+	return err
+}
+
+// RemoveLocked removes a file that LockFile returned, and closes it before.
+func RemoveLocked(f *os.File) error {
+	err := f.Close()
+	if removeErr := os.Remove(f.Name()); err == nil {
+		err = removeErr
+	}
+	return err
+}
+
+// OwnAs does nothing: files inherit the rights of their directory there.
+func OwnAs(path, like string) error { return nil }
+
+// OwnOpenAs does nothing, as OwnAs.
+func OwnOpenAs(f *os.File, like string) error { return nil }
+
+// Free returns how many bytes this account can still store below a directory.
+func Free(dir string) (uint64, error) {
+	name, err := windows.UTF16PtrFromString(dir)
+	if err != nil {
+		return 0, err
+	}
+	var free uint64
+	if err := windows.GetDiskFreeSpaceEx(name, &free, nil, nil); err != nil {
+		return 0, &os.PathError{Op: "GetDiskFreeSpaceEx", Path: dir, Err: err}
+	}
+	return free, nil
+}
+
+// IsFull reports whether an error says that there is no room left.
+func IsFull(err error) bool {
+	return errors.Is(err, windows.ERROR_DISK_FULL) || errors.Is(err, windows.ERROR_HANDLE_DISK_FULL)
+}
