@@ -14,6 +14,7 @@ import (
 
 	"mrci.dev/mrci/internal/backup"
 	"mrci.dev/mrci/internal/conf"
+	"mrci.dev/mrci/internal/host"
 )
 
 // standardStream is the name that stands for standard input or output.
@@ -104,9 +105,22 @@ func (cmd *restoreCmd) Run(a *app) error {
 		_, err = fmt.Fprintf(a.stdout, "%s\n", text)
 		return err
 	}
+	// No host runs there when it begins, and none starts meanwhile.
+	var leave func() error
+	occupied := false
+	occupy := func() (err error) {
+		if !occupied {
+			leave, err = host.Occupy(dirs)
+			occupied = err == nil
+		}
+		return err
+	}
 	done, err := backup.Restore(ctx, name, from, backup.RestoreConfig{
-		Dirs: dirs, Force: cmd.Force, MoveDatabase: cmd.MoveDatabase,
+		Dirs: dirs, Running: occupy, Force: cmd.Force, MoveDatabase: cmd.MoveDatabase,
 	})
+	if occupied {
+		_ = leave() // the lock ends with the process at the latest
+	}
 	if err != nil {
 		return interruptedBy(ctx, err)
 	}

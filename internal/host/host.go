@@ -7,9 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
-	"path/filepath"
 	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -129,7 +127,7 @@ func Open(ctx context.Context, cfg Config) (_ *Host, err error) {
 	h.quiet.refused = quietLog{log: h.log, level: slog.LevelWarn, msg: "connection refused"}
 	h.quiet.unstarted = quietLog{log: h.log, level: slog.LevelInfo, msg: "no session"}
 	// Before anything of this directory is touched.
-	if err = h.lock(c.Dirs); err != nil {
+	if h.locks, err = lock(c.Dirs); err != nil {
 		return nil, err
 	}
 	h.door, err = control.Listen(control.Config{Lock: h.locks[0], AccountRuntime: c.Dirs.AccountRuntime, Log: cfg.Log})
@@ -172,24 +170,6 @@ func Open(ctx context.Context, cfg Config) (_ *Host, err error) {
 	}
 	h.entrance = &entrance{listener: listener}
 	return h, nil
-}
-
-// lock makes this the only host of its directories. The data can be reached
-// with another runtime directory, for example by a job without
-// XDG_RUNTIME_DIR, and has a lock of its own then.
-func (h *Host) lock(dirs conf.Dirs) error {
-	places := []string{dirs.Runtime}
-	if !strings.HasPrefix(dirs.Runtime, dirs.Data+string(filepath.Separator)) {
-		places = append(places, dirs.Data)
-	}
-	for _, dir := range places {
-		l, err := control.Acquire(dir)
-		if err != nil {
-			return err
-		}
-		h.locks = append(h.locks, l)
-	}
-	return nil
 }
 
 // openAccounts opens the database, the rules for its accounts, and its logs.
@@ -299,10 +279,8 @@ func (h *Host) leave() {
 	if h.door != nil && !h.ran {
 		h.door.Close() // the socket goes while the lock is held
 	}
-	for _, l := range h.locks {
-		if err := l.Release(); err != nil {
-			h.log.Warn("lock not released", "err", err)
-		}
+	if err := release(h.locks); err != nil {
+		h.log.Warn("lock not released", "err", err)
 	}
 	if h.door != nil {
 		h.door.Close()
