@@ -1,12 +1,11 @@
 package main
 
 import (
-	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"strings"
 
 	"mrci.dev/mrci/internal/account"
 	"mrci.dev/mrci/internal/host"
@@ -86,6 +85,7 @@ func (cmd *passwordCmd) run(a *app,
 		if given, err = readPassword(a.stdin); err != nil {
 			return err
 		}
+		defer given.Wipe()
 	}
 	return cmd.accounts(a, func(ctx context.Context, rules *account.Service) error {
 		if cmd.PasswordStdin {
@@ -100,7 +100,9 @@ func (cmd *passwordCmd) run(a *app,
 		if err != nil {
 			return err
 		}
-		_, err = fmt.Fprintf(a.stdout, "user: %s\npassword: %s\nIt has to be changed at the next login.\n", user.Name, string(password))
+		text := withPassword("user: "+user.Name, password, "It has to be changed at the next login.\n")
+		defer clear(text)
+		_, err = a.stdout.Write(text)
 		return err
 	})
 }
@@ -111,13 +113,24 @@ const maxPasswordLine = 200*4 + 2
 
 // readPassword reads one line. Nothing but its end is cut off.
 func readPassword(r io.Reader) (account.Secret, error) {
-	line, err := bufio.NewReader(io.LimitReader(r, maxPasswordLine+1)).ReadString('\n')
-	if err != nil && !errors.Is(err, io.EOF) {
-		return "", fmt.Errorf("read the password: %w", err)
+	line := make(account.Secret, maxPasswordLine+1)
+	end := -1
+	for n := 0; end < 0 && n < len(line); {
+		m, err := r.Read(line[n:])
+		n += m
+		end = bytes.IndexByte(line[:n], '\n')
+		if end < 0 && err != nil && !errors.Is(err, io.EOF) {
+			line.Wipe()
+			return nil, fmt.Errorf("read the password: %w", err)
+		}
+		if end < 0 && (err != nil || n == len(line)) {
+			end = n
+		}
 	}
-	line = strings.TrimSuffix(strings.TrimSuffix(line, "\n"), "\r")
-	if line == "" {
-		return "", errors.New("no password on standard input; give it as one line")
+	clear(line[end:])
+	line = bytes.TrimSuffix(line[:end], []byte("\r"))
+	if len(line) == 0 {
+		return nil, errors.New("no password on standard input; give it as one line")
 	}
-	return account.Secret(line), nil
+	return line, nil
 }

@@ -33,6 +33,12 @@ func (h *Hasher) Verify(ctx context.Context, stored string, pw Secret) (ok, stal
 // ErrBadRecord is what Verify returns for a text that is not a hash.
 var ErrBadRecord = errBadRecord
 
+// FoldSecret is Fold for a secret. It reports whether the space for it grew.
+func FoldSecret(s Secret) (folded Secret, grew bool) {
+	composed := composeSecret(s)
+	return foldSecret(s), cap(composed) > 4*len(s)
+}
+
 // Generate makes a password.
 func Generate(n NewAccount) Secret { return generate(n) }
 

@@ -18,14 +18,14 @@ const referenceHash = "$argon2id$v=19$m=65536,t=2,p=1$c29tZXNhbHQ$CTFhFdXPJO1aFa
 
 func TestHashText(t *testing.T) {
 	h := accounttest.Hasher(t)
-	text, err := h.Hash(ctx, "secret")
+	text, err := h.Hash(ctx, account.Secret("secret"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if !strings.HasPrefix(text, "$argon2id$v=19$m=8,t=1,p=1$") {
 		t.Errorf("got %s", text)
 	}
-	if again, _ := h.Hash(ctx, "secret"); again == text {
+	if again, _ := h.Hash(ctx, account.Secret("secret")); again == text {
 		t.Error("the same salt twice")
 	}
 	for _, tt := range []struct {
@@ -35,13 +35,13 @@ func TestHashText(t *testing.T) {
 		ok, stale bool
 		err       error
 	}{
-		{"right", text, "secret", true, false, nil},
-		{"wrong", text, "Secret", false, false, nil},
-		{"empty password", text, "", false, false, nil},
-		{"reference", referenceHash, "password", true, true, nil},
-		{"reference, wrong", referenceHash, "passwore", false, true, nil},
-		{"no account", "", "secret", false, false, nil},
-		{"unreadable", "secret", "secret", false, false, account.ErrBadRecord},
+		{"right", text, account.Secret("secret"), true, false, nil},
+		{"wrong", text, account.Secret("Secret"), false, false, nil},
+		{"empty password", text, nil, false, false, nil},
+		{"reference", referenceHash, account.Secret("password"), true, true, nil},
+		{"reference, wrong", referenceHash, account.Secret("passwore"), false, true, nil},
+		{"no account", "", account.Secret("secret"), false, false, nil},
+		{"unreadable", "secret", account.Secret("secret"), false, false, account.ErrBadRecord},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			before := h.Stats().Hashes
@@ -61,7 +61,7 @@ func TestHashDefaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	text, err := h.Hash(ctx, "secret")
+	text, err := h.Hash(ctx, account.Secret("secret"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -180,7 +180,7 @@ func TestHasherQueue(t *testing.T) {
 		var waiters sync.WaitGroup
 		for i := range 3 {
 			waiters.Go(func() {
-				if _, err := h.Hash(ctx, "x"); err != nil {
+				if _, err := h.Hash(ctx, account.Secret("x")); err != nil {
 					t.Error(err)
 				}
 				mu.Lock()
@@ -189,10 +189,10 @@ func TestHasherQueue(t *testing.T) {
 			})
 			synctest.Wait() // each is in the queue before the next one comes
 		}
-		if _, err := h.Hash(ctx, "x"); !errors.Is(err, account.ErrBusy) {
+		if _, err := h.Hash(ctx, account.Secret("x")); !errors.Is(err, account.ErrBusy) {
 			t.Fatalf("got %v, want ErrBusy", err)
 		}
-		if _, _, err := h.Verify(ctx, referenceHash, "x"); !errors.Is(err, account.ErrBusy) {
+		if _, _, err := h.Verify(ctx, referenceHash, account.Secret("x")); !errors.Is(err, account.ErrBusy) {
 			t.Fatalf("got %v, want ErrBusy", err)
 		}
 		if s := h.Stats(); s.Waiting != 3 || s.Refused != 2 || s.Hashes != 0 {
@@ -210,14 +210,14 @@ func TestHasherQueue(t *testing.T) {
 		}
 		gone := errors.New("client has gone")
 		waiters.Go(func() {
-			if _, err := h.Hash(ctx, "x"); !errors.Is(err, gone) {
+			if _, err := h.Hash(ctx, account.Secret("x")); !errors.Is(err, gone) {
 				t.Errorf("got %v, want the cause", err)
 			}
 		})
 		synctest.Wait()
 		cancel(gone)
 		waiters.Wait()
-		if _, err := h.Hash(ctx, "x"); !errors.Is(err, gone) {
+		if _, err := h.Hash(ctx, account.Secret("x")); !errors.Is(err, gone) {
 			t.Errorf("got %v, want the cause", err)
 		}
 		if s := h.Stats(); s.Waiting != 0 {

@@ -37,10 +37,10 @@ func TestAuthenticate(t *testing.T) {
 		{"address wins", account.Login{Name: "nobody", Email: "ann@example.org"}, goodPassword, true},
 		{"address that is none does not", account.Login{Name: "ann", Email: "nope"}, goodPassword, true},
 
-		{"wrong", account.Login{Name: "ann"}, "Tr0ub4dor&4", false},
-		{"another case", account.Login{Name: "ann"}, "tr0ub4dor&3", false},
-		{"longer", account.Login{Name: "ann"}, goodPassword + " ", false},
-		{"empty", account.Login{Name: "ann"}, "", false},
+		{"wrong", account.Login{Name: "ann"}, account.Secret("Tr0ub4dor&4"), false},
+		{"another case", account.Login{Name: "ann"}, account.Secret("tr0ub4dor&3"), false},
+		{"longer", account.Login{Name: "ann"}, account.Secret(string(goodPassword) + " "), false},
+		{"empty", account.Login{Name: "ann"}, nil, false},
 		{"unknown name", account.Login{Name: "nobody"}, goodPassword, false},
 		{"unknown address", account.Login{Email: "x@example.org"}, goodPassword, false},
 		{"unknown address wins", account.Login{Name: "ann", Email: "x@example.org"}, goodPassword, false},
@@ -75,7 +75,7 @@ func TestRefusalsCostTheSame(t *testing.T) {
 	}
 	f.create(t, "failed")
 	for range 3 {
-		f.try(t, "failed", "x", remote)
+		f.try(t, "failed", account.Secret("x"), remote)
 	}
 	for _, tt := range []struct {
 		name  string
@@ -85,14 +85,14 @@ func TestRefusalsCostTheSame(t *testing.T) {
 		{"unknown", account.Login{Name: "nobody"}, goodPassword},
 		{"unknown address", account.Login{Email: "x@y.z"}, goodPassword},
 		{"reserved name", account.Login{Name: "root"}, goodPassword},
-		{"wrong", account.Login{Name: "ann"}, "x"},
-		{"wrong and empty", account.Login{Name: "ann"}, ""},
-		{"wrong, and locks", account.Login{Name: "ann"}, "x"},
+		{"wrong", account.Login{Name: "ann"}, account.Secret("x")},
+		{"wrong and empty", account.Login{Name: "ann"}, nil},
+		{"wrong, and locks", account.Login{Name: "ann"}, account.Secret("x")},
 		{"locked, right", account.Login{Name: "ann"}, goodPassword},
-		{"locked, wrong", account.Login{Name: "ann"}, "x"},
+		{"locked, wrong", account.Login{Name: "ann"}, account.Secret("x")},
 		{"locked by failures, right", account.Login{Name: "failed"}, goodPassword},
 		{"locked by lock_acct, right", account.Login{Name: "blocked"}, goodPassword},
-		{"locked by lock_acct, wrong", account.Login{Name: "blocked"}, "x"},
+		{"locked by lock_acct, wrong", account.Login{Name: "blocked"}, account.Secret("x")},
 		{"hash that cannot be read", account.Login{Name: "broken"}, goodPassword},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -118,7 +118,7 @@ func TestSuccessWritesOnlyToClear(t *testing.T) {
 	f.create(t, "ann")
 	for _, want := range []int{0, 1, 0} {
 		if want == 1 {
-			f.try(t, "ann", "x", remote)
+			f.try(t, "ann", account.Secret("x"), remote)
 		}
 		before := f.store.Counts().Written
 		if !f.try(t, "ann", goodPassword, remote) {
@@ -142,7 +142,7 @@ func TestRefusalsAreHeldBack(t *testing.T) {
 				var got []time.Duration
 				for range 10 {
 					start := time.Now()
-					f.try(t, name, "x", remote)
+					f.try(t, name, account.Secret("x"), remote)
 					got = append(got, time.Since(start))
 				}
 				const ms = time.Millisecond
@@ -153,12 +153,12 @@ func TestRefusalsAreHeldBack(t *testing.T) {
 
 				// Another name is not slower, and the same in another case is.
 				start := time.Now()
-				f.try(t, "other", "x", remote)
+				f.try(t, "other", account.Secret("x"), remote)
 				if d := time.Since(start); d != 0 {
 					t.Errorf("another name waits %v", d)
 				}
 				start = time.Now()
-				f.try(t, strings.ToUpper(name), "x", remote)
+				f.try(t, strings.ToUpper(name), account.Secret("x"), remote)
 				if d := time.Since(start); d != 500*ms {
 					t.Errorf("another case waits %v", d)
 				}
@@ -167,7 +167,7 @@ func TestRefusalsAreHeldBack(t *testing.T) {
 				gone := errors.New("client has gone")
 				short, cancel := context.WithTimeoutCause(ctx, 50*ms, gone)
 				defer cancel()
-				if _, err := f.Authenticate(short, account.Login{Name: name}, "x", remote); !errors.Is(err, gone) {
+				if _, err := f.Authenticate(short, account.Login{Name: name}, account.Secret("x"), remote); !errors.Is(err, gone) {
 					t.Errorf("got %v, want the cause", err)
 				}
 
@@ -175,12 +175,12 @@ func TestRefusalsAreHeldBack(t *testing.T) {
 				f.advance(25 * time.Hour)
 				start = time.Now()
 				for range 5 {
-					f.try(t, name, "x", remote)
+					f.try(t, name, account.Secret("x"), remote)
 				}
 				if name == "ann" {
 					f.try(t, name, goodPassword, remote)
 					for range 5 {
-						f.try(t, name, "x", remote)
+						f.try(t, name, account.Secret("x"), remote)
 					}
 				}
 				if d := time.Since(start); d != 0 {
@@ -277,7 +277,7 @@ func TestPasswordChangesMeanwhile(t *testing.T) {
 	var once sync.Once
 	store := hookStore{f.store, func() {
 		once.Do(func() {
-			if err := f.SetPassword(ctx, u.ID, "N3xt&Better1"); err != nil {
+			if err := f.SetPassword(ctx, u.ID, account.Secret("N3xt&Better1")); err != nil {
 				t.Error(err)
 			}
 		})
@@ -286,7 +286,7 @@ func TestPasswordChangesMeanwhile(t *testing.T) {
 	if _, err := s.Authenticate(ctx, account.Login{Name: "ann"}, goodPassword, remote); err != account.ErrRefused {
 		t.Errorf("the old password: got %v, want ErrRefused", err)
 	}
-	if _, err := s.Authenticate(ctx, account.Login{Name: "ann"}, "N3xt&Better1", remote); err != nil {
+	if _, err := s.Authenticate(ctx, account.Login{Name: "ann"}, account.Secret("N3xt&Better1"), remote); err != nil {
 		t.Errorf("the new password: %v", err)
 	}
 
@@ -333,7 +333,7 @@ func TestHashIsRenewed(t *testing.T) {
 	if err := f.hasher.SetParams(account.HashParams{KiB: 16, Time: 2}); err != nil {
 		t.Fatal(err)
 	}
-	f.try(t, "ann", "x", remote)
+	f.try(t, "ann", account.Secret("x"), remote)
 	if stored() != old {
 		t.Error("a wrong password renewed the hash")
 	}
@@ -397,11 +397,11 @@ func TestAttemptsAreReported(t *testing.T) {
 	f.setPolicy(account.Policy{AutoLockLimit: 2})
 	u := f.create(t, "ann")
 	now := f.now.Truncate(time.Second)
-	f.try(t, "nobody", "x", remote)
+	f.try(t, "nobody", account.Secret("x"), remote)
 	f.try(t, "ann", goodPassword, loopback)
-	f.try(t, "ann", "x", remote)
-	f.try(t, "ann", "x", remote)
-	f.try(t, "ann", "x", remote)
+	f.try(t, "ann", account.Secret("x"), remote)
+	f.try(t, "ann", account.Secret("x"), remote)
+	f.try(t, "ann", account.Secret("x"), remote)
 	want := []account.Attempt{
 		{Time: now, From: loopback, User: u.ID, Accepted: true},
 		{Time: now, From: remote, User: u.ID, Counted: true},

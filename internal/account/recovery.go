@@ -36,23 +36,23 @@ func (r Recovery) validAt(now time.Time) bool {
 func (s *Service) RequestRecovery(ctx context.Context, l Login) (User, Secret, error) {
 	key, ok := l.key()
 	if !ok {
-		return User{}, "", CheckLogin(l)
+		return User{}, nil, CheckLogin(l)
 	}
 	u, err := s.user(ctx, key)
 	if err != nil {
-		return User{}, "", err
+		return User{}, nil, err
 	}
 	pw := generate(NewAccount{Name: u.Name, Email: u.Email, Display: u.Display})
 	hash, err := s.hasher.hash(ctx, pw)
-	if err != nil {
-		return User{}, "", err
+	if err == nil {
+		u, err = s.change(ctx, u.ID, func(r *Record) error {
+			r.Recovery = Recovery{Hash: hash, Made: s.now()}
+			return nil
+		})
 	}
-	u, err = s.change(ctx, u.ID, func(r *Record) error {
-		r.Recovery = Recovery{Hash: hash, Made: s.now()}
-		return nil
-	})
 	if err != nil {
-		return User{}, "", err
+		pw.Wipe()
+		return User{}, nil, err
 	}
 	s.log.Info("recovery password made", "user", u.ID)
 	return u, pw, nil

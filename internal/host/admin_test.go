@@ -394,7 +394,7 @@ func TestLoginOvertaken(t *testing.T) {
 				dialogue(c, "auth", "-user user", right)
 				if what == "lock" {
 					admin.Call("lock_acct", "-user user -state 1")
-				} else if err := h.Accounts().SetPassword(t.Context(), u.ID, "Third-horse99"); err != nil {
+				} else if err := h.Accounts().SetPassword(t.Context(), u.ID, account.Secret("Third-horse99")); err != nil {
 					t.Fatal(err)
 				}
 				before, _ := h.Accounts().User(t.Context(), u.ID)
@@ -404,7 +404,7 @@ func TestLoginOvertaken(t *testing.T) {
 				if before != after || who(c) != "" {
 					t.Errorf("changed to %+v, logged in as %q", after, who(c))
 				}
-				if h.Accounts().Confirm(t.Context(), u.ID, other) == nil {
+				if h.Accounts().Confirm(t.Context(), u.ID, account.Secret(other)) == nil {
 					t.Error("the password was changed")
 				}
 			})

@@ -270,6 +270,7 @@ func (m *mailing) send(ctx context.Context, template, subject string, to account
 	if err != nil {
 		return err
 	}
+	defer msg.Body.Wipe()
 	return m.mailer.Send(ctx, msg)
 }
 

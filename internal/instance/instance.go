@@ -98,7 +98,7 @@ type Instance struct {
 const frameOverhead = 64
 
 // Start runs the command on a goroutine of its own, which ends when its
-// function returns. The payload of first belongs to the instance.
+// function returns. The payload of first belongs to the instance; see Run.
 func Start(ctx context.Context, cfg Config, first wire.Frame) *Instance {
 	i := &Instance{cfg: cfg}
 	i.ctx, i.cancel = context.WithCancelCause(ctx)
@@ -128,6 +128,7 @@ func (i *Instance) Deliver(f wire.Frame) (queued int) {
 	defer i.mu.Unlock()
 	size := Cost(f)
 	if i.abandoned {
+		clear(f.Payload)
 		i.cfg.Consumed(size)
 		return 0
 	}
@@ -205,11 +206,13 @@ func (i *Instance) Leftover() []wire.Frame {
 	return left
 }
 
-// dropInput forgets what waits for this call. mu is held.
+// dropInput wipes what waits for this call: it may be the answer to a prompt
+// for a secret. mu is held.
 func (i *Instance) dropInput() {
 	bytes := 0
 	for _, f := range i.in {
 		bytes += Cost(f)
+		clear(f.Payload)
 	}
 	i.in = nil
 	i.inBytes -= bytes
@@ -322,7 +325,9 @@ func (i *Instance) notify() {
 
 // Run prepares a call and runs the command's function with it. It returns how
 // the call ends, after it has sent the ERR that goes with it. It recovers from
-// a panic of the command. Inline commands are run by it directly.
+// a panic of the command. Inline commands are run by it directly. The payload of
+// first is wiped when the command does not get it: it may be the answer to a
+// prompt for a secret that came after the end of its call.
 func Run(ctx context.Context, rt module.Runtime, cmd *module.Listed, first wire.Frame, log *slog.Logger) (end End) {
 	// What goes wrong is said to the client even when the context has ended.
 	// The session may be gone; then nobody is there to be told.
@@ -360,6 +365,12 @@ func Run(ctx context.Context, rt module.Runtime, cmd *module.Listed, first wire.
 
 func call(ctx context.Context, rt module.Runtime, cmd *module.Listed, first wire.Frame) error {
 	desc := cmd.Command
+	given := false
+	defer func() {
+		if !given {
+			clear(first.Payload)
+		}
+	}()
 	args := module.Args{}
 	switch want := desc.Input; {
 	case want == module.AnyInput:
@@ -390,7 +401,14 @@ func call(ctx context.Context, rt module.Runtime, cmd *module.Listed, first wire
 			return err
 		}
 	}
-	return desc.Run(ctx, module.NewCall(rt, cmd.ID, cmd.Name, first, args))
+	if desc.Input == module.TextInput {
+		clear(first.Payload)
+		first.Payload = nil
+	}
+	given = true
+	c := module.NewCall(rt, cmd.ID, cmd.Name, first, args)
+	defer c.End()
+	return desc.Run(ctx, c)
 }
 
 // maxArguments bounds the argument text of a call, in bytes: the paths and

@@ -1,6 +1,7 @@
 package mail
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -145,10 +146,9 @@ func (c *Command) Send(ctx context.Context, m Message) error {
 	if err := checkForProgram(m.To); err != nil {
 		return err
 	}
-	values := map[keyword]string{
-		messageBody: string(m.Body),
-		subject:     m.Subject,
-		targetEmail: m.To,
+	values := map[keyword]string{subject: m.Subject, targetEmail: m.To}
+	if c.inArgs[messageBody] {
+		values[messageBody] = string(m.Body)
 	}
 	for _, k := range slices.Sorted(maps.Keys(c.inArgs)) {
 		// Most programs take the first for an option, and some the second for
@@ -178,7 +178,7 @@ func (c *Command) Send(ctx context.Context, m Message) error {
 		}
 	}
 	if !c.inArgs[messageBody] {
-		cmd.Stdin = strings.NewReader(string(m.Body))
+		cmd.Stdin = bytes.NewReader(m.Body)
 	}
 	out := new(capture)
 	cmd.Stdout, cmd.Stderr = out, out

@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"mrci.dev/mrci/internal/account"
 	"mrci.dev/mrci/internal/mail"
 )
 
@@ -30,7 +31,7 @@ func hostile() mail.Message {
 	msg.To = "o'x*?{1,2}&#~ann@example.org"
 	msg.To = strings.ReplaceAll(msg.To, ",", "")
 	msg.Subject = "$(touch x) `touch x` \"; touch x; ' touch x & | > x < y \\ * ~ $HOME ${IFS} %target_email%  -rf"
-	msg.Body = "Hello $(touch x)`touch x`\n'\"; touch x #\n\n-- \n.\n\\\n%subject% %message_body%\n"
+	msg.Body = account.Secret("Hello $(touch x)`touch x`\n'\"; touch x #\n\n-- \n.\n\\\n%subject% %message_body%\n")
 	return msg
 }
 
@@ -250,7 +251,7 @@ func TestCommandHostileArguments(t *testing.T) {
 		msg.Subject = lead
 		wantField(t, c.Send(t.Context(), msg), "subject", lead)
 		msg = message()
-		msg.Body = "-x\n"
+		msg.Body = account.Secret("-x\n")
 		wantField(t, c.Send(t.Context(), msg), "message_body", "")
 	}
 	if g, ran := record(t); ran {
@@ -258,7 +259,7 @@ func TestCommandHostileArguments(t *testing.T) {
 	}
 	// On standard input such a body is only text.
 	msg := message()
-	msg.Body = "-x\n"
+	msg.Body = account.Secret("-x\n")
 	if err := newCommand(t, path+" %subject% %target_email%").Send(t.Context(), msg); err != nil {
 		t.Error(err)
 	}

@@ -43,7 +43,8 @@ func (c *call) stopTimers() {
 }
 
 // route brings one frame of the client to where it belongs. owned tells that
-// the payload outlives the call of route.
+// the payload outlives the call of route. It may be the answer to a prompt for
+// a secret: whoever copies it wipes its copy.
 func (s *Session) route(f wire.Frame, owned bool) {
 	if !s.cfg.Registry.Current(s.rights) {
 		// Ranks have changed, and the event that says so is still on its way.
@@ -56,6 +57,7 @@ func (s *Session) route(f wire.Frame, owned bool) {
 		if running != nil {
 			s.control(running, f)
 		}
+		clear(f.Payload)
 		return
 	}
 	if running != nil {
@@ -66,6 +68,7 @@ func (s *Session) route(f wire.Frame, owned bool) {
 	switch {
 	case listed == nil:
 		s.auditRefusal(f)
+		clear(f.Payload)
 		s.refuse(f.Cmd, f.Branch, wire.InvalidParams, fmt.Sprintf("There is no command with the id %d for you; ls_cmds lists yours.", f.Cmd))
 	case listed.Command.Inline:
 		s.runInline(&call{key: key, listed: listed}, f)
@@ -91,6 +94,7 @@ func (s *Session) startCall(key callKey, listed *module.Listed, f wire.Frame, ow
 		limit = min(limit, s.cfg.Limits.AnonymousCalls)
 	}
 	if len(s.calls) >= limit {
+		clear(f.Payload)
 		s.refuse(key.cmd, key.branch, wire.ExecutionFail,
 			fmt.Sprintf("%d calls are running already, more are not allowed; wait for one or stop it.", limit))
 		return
@@ -271,7 +275,8 @@ func (s *Session) finish(c *call, end instance.End) {
 	}
 	for _, f := range c.inst.Leftover() {
 		if s.ctx.Err() != nil { // nothing is started any more
-			return
+			clear(f.Payload)
+			continue
 		}
 		s.route(f, true)
 	}

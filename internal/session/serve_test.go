@@ -209,7 +209,7 @@ func commands(release <-chan struct{}) []*module.Command {
 			if err != nil {
 				return err
 			}
-			return line(context.WithoutCancel(ctx), c, answer)
+			return line(context.WithoutCancel(ctx), c, string(answer))
 		}},
 		{Name: "confirm", Class: both, Run: func(ctx context.Context, c *module.Call) error {
 			yes, err := c.Confirm(ctx, "y/n")

@@ -323,7 +323,7 @@ func TestParallelGuesses(t *testing.T) {
 			}))
 		}
 		const password = "Tr0ub4dor&3"
-		if _, err := services[0].Create(ctx, account.NewAccount{Name: "ann", Email: "ann@example.org"}, password); err != nil {
+		if _, err := services[0].Create(ctx, account.NewAccount{Name: "ann", Email: "ann@example.org"}, account.Secret(password)); err != nil {
 			t.Fatal(err)
 		}
 		from := netip.MustParseAddr("192.0.2.7")
@@ -342,7 +342,7 @@ func TestParallelGuesses(t *testing.T) {
 		if counted != limit || locks != 1 {
 			t.Errorf("%d guesses were judged, %d locks; want %d and 1", counted, locks, limit)
 		}
-		if _, err := services[0].Authenticate(ctx, account.Login{Name: "ann"}, password, from); err != account.ErrRefused {
+		if _, err := services[0].Authenticate(ctx, account.Login{Name: "ann"}, account.Secret(password), from); err != account.ErrRefused {
 			t.Errorf("locked: got %v, want ErrRefused", err)
 		}
 	})
