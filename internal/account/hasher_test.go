@@ -1,7 +1,9 @@
 package account_test
 
 import (
+	"bytes"
 	"context"
+	"crypto/sha512"
 	"errors"
 	"fmt"
 	"strings"
@@ -22,7 +24,7 @@ func TestHashText(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !strings.HasPrefix(text, "$argon2id$v=19$m=8,t=1,p=1$") {
+	if !strings.HasPrefix(text, "$argon2id-sha512$v=19$m=8,t=1,p=1$") {
 		t.Errorf("got %s", text)
 	}
 	if again, _ := h.Hash(ctx, account.Secret("secret")); again == text {
@@ -56,6 +58,41 @@ func TestHashText(t *testing.T) {
 	}
 }
 
+// What Argon2 gets is as the package says: SHA-512 of the salt in 64 bytes, the
+// length in eight, the password, and zeros up to whole blocks.
+func TestArgonInput(t *testing.T) {
+	salt := []byte("0123456789abcdef")
+	for _, size := range []int{0, 1, 15, 55, 56, 57, 183, 184, 185, 255, 256, 800} {
+		pw := account.Secret(strings.Repeat("p", size))
+		block := append(append([]byte(nil), salt...), make([]byte, 48)...)
+		block = append(block, 0, 0, 0, 0, 0, 0, byte(size>>8), byte(size))
+		block = append(block, pw...)
+		for len(block)%128 != 0 {
+			block = append(block, 0)
+		}
+		want := sha512.Sum512(block)
+		if got := account.ArgonInput(salt, pw); !bytes.Equal(got, want[:]) {
+			t.Errorf("%d bytes: got %x, want %x", size, got, want)
+		}
+		if string(pw) != strings.Repeat("p", size) {
+			t.Errorf("%d bytes: the password was changed", size)
+		}
+	}
+}
+
+// A record that has not changed since it was written opens with its password.
+func TestStoredForm(t *testing.T) {
+	const stored = "$argon2id-sha512$v=19$m=8,t=1,p=1$cbgz/qNeV6ZyjNCcGp6/rg$JcvMBa4qFvgFGs6fxy3pXj6etCMRvZv14LrwpSCFpb0"
+	h := accounttest.Hasher(t)
+	if ok, stale, err := h.Verify(ctx, stored, account.Secret("pässword")); !ok || stale || err != nil {
+		t.Errorf("got %v, %v, %v", ok, stale, err)
+	}
+	plain := strings.Replace(stored, "argon2id-sha512", "argon2id", 1)
+	if ok, stale, err := h.Verify(ctx, plain, account.Secret("pässword")); ok || !stale || err != nil {
+		t.Errorf("as another scheme: got %v, %v, %v", ok, stale, err)
+	}
+}
+
 func TestHashDefaults(t *testing.T) {
 	h, err := account.NewHasher(account.HasherConfig{})
 	if err != nil {
@@ -65,7 +102,7 @@ func TestHashDefaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !strings.HasPrefix(text, "$argon2id$v=19$m=19456,t=2,p=1$") {
+	if !strings.HasPrefix(text, "$argon2id-sha512$v=19$m=19456,t=2,p=1$") {
 		t.Errorf("got %s", text)
 	}
 }
@@ -104,6 +141,7 @@ func TestParseHash(t *testing.T) {
 	}{
 		{"reference", referenceHash, true},
 		{"one GiB", hash("m=1048576,t=1,p=1", salt, sum), true},
+		{"of a digest", strings.Replace(referenceHash, "argon2id", "argon2id-sha512", 1), true},
 
 		{"empty", "", false},
 		{"nothing in it", "$$$$$", false},
@@ -121,6 +159,7 @@ func TestParseHash(t *testing.T) {
 		{"order", hash("t=1,m=64,p=1", salt, sum), false},
 		{"cost missing", hash("m=64,t=1", salt, sum), false},
 		{"cost twice", hash("m=64,t=1,p=1,p=1", salt, sum), false},
+		{"of another digest", strings.Replace(referenceHash, "argon2id", "argon2id-sha256", 1), false},
 		{"argon2i", strings.Replace(referenceHash, "argon2id", "argon2i", 1), false},
 		{"old version", strings.Replace(referenceHash, "v=19", "v=16", 1), false},
 		{"part missing", "$argon2id$v=19$m=64,t=1,p=1$" + salt, false},

@@ -3,6 +3,7 @@ package account_test
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -14,6 +15,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/crypto/argon2"
 
 	"mrci.dev/mrci/internal/account"
 	"mrci.dev/mrci/internal/account/accounttest"
@@ -341,11 +343,34 @@ func TestHashIsRenewed(t *testing.T) {
 		t.Fatal("refused")
 	}
 	renewed := stored()
-	if !strings.HasPrefix(renewed, "$argon2id$v=19$m=16,t=2,p=1$") {
+	if !strings.HasPrefix(renewed, "$argon2id-sha512$v=19$m=16,t=2,p=1$") {
 		t.Errorf("got %s", renewed)
 	}
 	if !f.try(t, "ann", goodPassword, remote) || stored() != renewed {
 		t.Error("renewed again, or refused")
+	}
+}
+
+// A record of plain Argon2id, as others store it, opens once with its own form
+// and then has the form of this host.
+func TestPlainHashIsReplaced(t *testing.T) {
+	f := newFixture(t)
+	u := f.create(t, "ann")
+	b64 := base64.RawStdEncoding.EncodeToString
+	salt := []byte("0123456789abcdef")
+	plain := fmt.Sprintf("$argon2id$v=19$m=8,t=1,p=1$%s$%s", b64(salt), b64(argon2.IDKey(goodPassword, salt, 1, 8, 1, 32)))
+	f.change(t, u.ID, func(r *account.Record) { r.Hash = plain })
+	if f.try(t, "ann", account.Secret("x"), remote) || f.record(t, u.ID).Hash != plain {
+		t.Error("a wrong password logs in, or has replaced the hash")
+	}
+	if !f.try(t, "ann", goodPassword, remote) {
+		t.Fatal("refused")
+	}
+	if got := f.record(t, u.ID).Hash; !strings.HasPrefix(got, "$argon2id-sha512$v=19$m=8,t=1,p=1$") {
+		t.Errorf("got %s", got)
+	}
+	if !f.try(t, "ann", goodPassword, remote) {
+		t.Error("refused with the new hash")
 	}
 }
 
