@@ -204,7 +204,7 @@ func (c commands) runVerifyEmail(ctx context.Context, call *module.Call) error {
 	if err := c.Mail.VerificationCode(ctx, user, account.Secret(code)); err != nil {
 		return fmt.Errorf("mail a verification code: %w", err)
 	}
-	if err := c.askCode(ctx, call, user, code, time.Now().Add(codeLife)); err != nil {
+	if err := c.askCode(ctx, call, user, code, c.Now().Add(codeLife)); err != nil {
 		return err
 	}
 	if _, err := c.Rules.MarkVerified(ctx, user.ID, user.Email); err != nil {
@@ -225,7 +225,7 @@ func (c commands) askCode(ctx context.Context, call *module.Call, user account.U
 			return err
 		case answer == "":
 			return cancelled(ctx, call)
-		case time.Now().After(until):
+		case c.Now().After(until):
 			return module.Invalid("The code does not count any more; call verify_email again.")
 		case subtle.ConstantTimeCompare([]byte(answer), []byte(code)) == 1:
 			return nil
