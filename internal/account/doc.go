@@ -14,7 +14,10 @@
 //
 // A refused login never tells why: an unknown user, a wrong password and a
 // locked account cost the same hash, the same transactions and the same delay,
-// and give the same ErrRefused; recoveries likewise. Counters and locks are judged and changed in
+// and give the same ErrRefused; recoveries likewise. A name that nobody has gets
+// an account that stands in for it: its hash is what the password is checked
+// against, its row is what is read and written as it was, and the attempt is
+// reported like any other, without a user. Counters and locks are judged and changed in
 // one transaction after the hash, so attempts that run side by side cannot
 // have more tries than the limit allows.
 //

@@ -114,6 +114,42 @@ func TestRefusalsCostTheSame(t *testing.T) {
 	}
 }
 
+// The account that stands in for a name that nobody has does not let anybody
+// in, whatever its password is, and is left as it was.
+func TestStandInOpensNothing(t *testing.T) {
+	f := newFixture(t)
+	u := f.create(t, "ann")
+	_, recovery, err := f.RequestRecovery(ctx, account.Login{Name: "ann"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.try(t, "ann", "x", remote)
+	before, err := f.store.Account(ctx, account.Key{ID: u.ID})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range []account.Login{{Name: "nobody"}, {Email: "nobody@example.org"}} {
+		for _, pw := range []account.Secret{goodPassword, "x"} {
+			if u, err := f.Authenticate(ctx, l, pw, remote); err != account.ErrRefused || u != (account.User{}) {
+				t.Errorf("%+v: got %+v, %v, want ErrRefused", l, u, err)
+			}
+		}
+		if u, err := f.CheckRecovery(ctx, l, recovery, remote); err != account.ErrRecoveryRefused || u != (account.User{}) {
+			t.Errorf("%+v: got %+v, %v, want ErrRecoveryRefused", l, u, err)
+		}
+		if _, err := f.Recover(ctx, l, recovery, "Other-horse8", remote); err != account.ErrRecoveryRefused {
+			t.Errorf("%+v: got %v, want ErrRecoveryRefused", l, err)
+		}
+	}
+	after, err := f.store.Account(ctx, account.Key{ID: u.ID})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(before, after); diff != "" {
+		t.Error(diff)
+	}
+}
+
 // A login without a failure behind it waits for no disk.
 func TestSuccessWritesOnlyToClear(t *testing.T) {
 	f := newFixture(t)
@@ -428,6 +464,7 @@ func TestAttemptsAreReported(t *testing.T) {
 	f.try(t, "ann", account.Secret("x"), remote)
 	f.try(t, "ann", account.Secret("x"), remote)
 	want := []account.Attempt{
+		{Time: now, From: remote}, // nobody's
 		{Time: now, From: loopback, User: u.ID, Accepted: true},
 		{Time: now, From: remote, User: u.ID, Counted: true},
 		{Time: now, From: remote, User: u.ID, Counted: true, Locked: true},

@@ -138,8 +138,8 @@ func (s *Service) checkRecovery(ctx context.Context, l Login, pw Secret, from ne
 // attemptRecovery hashes once and judges the result in one transaction, as
 // attempt does.
 func (s *Service) attemptRecovery(ctx context.Context, key Key, pw Secret, from netip.Addr) (Record, verdict, error) {
-	read, err := s.store.Account(ctx, key)
-	if err != nil && !errors.Is(err, ErrNotFound) {
+	read, err := s.store.Candidate(ctx, key)
+	if err != nil {
 		return Record{}, unknown, err
 	}
 	match, _, err := s.hasher.verify(ctx, read.Recovery.Hash, pw)
@@ -184,7 +184,7 @@ func (s *Service) attemptRecovery(ctx context.Context, key Key, pw Secret, from 
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		return Record{}, unknown, err
 	}
-	if v != wrong {
+	if v == right || v == overtaken {
 		return judged, v, nil
 	}
 	if tried.Voided {

@@ -661,7 +661,8 @@ func TestRecoveryAttemptsAreReported(t *testing.T) {
 	counted.Counted = true
 	voided.Counted, voided.Voided = true, true
 	accepted.Accepted, accepted.From = true, loopback
-	want := []account.Attempt{one, counted, accepted, counted, counted, counted, counted, voided, one}
+	nobodys := account.Attempt{Time: now, From: remote, Recovery: true}
+	want := []account.Attempt{nobodys, one, counted, accepted, counted, counted, counted, counted, voided, one}
 	if diff := cmp.Diff(want, f.attempts, cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {
 		t.Error(diff)
 	}

@@ -37,14 +37,16 @@ type Policy struct {
 	PasswordRule  PasswordRule
 }
 
-// Attempt is what happened in one try to log in to an account that exists, or
-// to recover it; it is the material of a row of auth_log (state 1.9). A right
-// recovery password is reported when the account has been recovered with it.
+// Attempt is what happened in one try to log in to an account, or to recover
+// it; it is the material of a row of auth_log (state 1.9). A right recovery
+// password is reported when the account has been recovered with it. A try for
+// a name that nobody has is reported without a User, so that whoever keeps
+// attempts does the same work for it.
 type Attempt struct {
 	Time     time.Time
 	From     netip.Addr
-	User     wire.UserID
-	Recovery bool // with a recovery password; false: a login
+	User     wire.UserID // zero: there is no such account
+	Recovery bool        // with a recovery password; false: a login
 	Accepted bool
 	Counted  bool // a failure that counts; not while locked, or without a valid recovery password
 	Locked   bool // this failure locked the account

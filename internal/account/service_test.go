@@ -378,6 +378,10 @@ func (s errStore) Account(context.Context, account.Key) (account.Record, error) 
 	return account.Record{}, s.err
 }
 
+func (s errStore) Candidate(context.Context, account.Key) (account.Record, error) {
+	return account.Record{}, s.err
+}
+
 func (s errStore) Accounts(context.Context, account.Query) (account.Page, error) {
 	return account.Page{}, s.err
 }

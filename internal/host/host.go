@@ -167,7 +167,7 @@ func (h *Host) openRegistry(ctx context.Context) error {
 	commands := append(builtin.Commands(builtin.Config{
 		Accounts: accounts.Config{
 			Rules: h.accounts, Mail: h.mail, Guard: newGuard(c, h.limits), Sessions: logins{h.bus, h.log},
-			Background: h.later, Log: h.log,
+			Background: h.later, Log: h.log, Now: time.Now,
 			Settings: func() accounts.Settings {
 				return accounts.Settings{
 					AutoLockLimit: c.AutoLockLimit, AskCurrentPassword: c.AskCurrentPassword,

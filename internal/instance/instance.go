@@ -40,6 +40,10 @@ type Config struct {
 	// Orphaned takes an async that the session will never see, because the call
 	// was given up before. It answers the command and must not wait.
 	Orphaned func(*Async)
+	// Late takes the end of a call that was given up before: its command has
+	// returned now, or had and the session did not see it. It is called once for
+	// such a call, without a lock, and must not wait.
+	Late func(End)
 	// Group counts the command's goroutine.
 	Group *sync.WaitGroup
 }
@@ -116,8 +120,13 @@ func (i *Instance) run(first wire.Frame) {
 	defer i.cancel(nil)
 	end := Run(i.ctx, (*runtime)(i), i.cfg.Command, first, i.cfg.Log)
 	i.mu.Lock()
+	late := i.abandoned
 	i.put(Output{End: &end})
 	i.mu.Unlock()
+	if late {
+		i.cfg.Late(end)
+		return
+	}
 	i.notify()
 }
 
@@ -242,10 +251,16 @@ func (i *Instance) Resume() {
 // behind TERM_CMD or KILL_CMD is left for Leftover.
 func (i *Instance) Abandon(cause error) {
 	i.cancel(cause)
-	var orphans []*Async
+	var (
+		orphans []*Async
+		end     *End
+	)
 	defer func() { // without the lock
 		for _, a := range orphans {
 			i.cfg.Orphaned(a)
+		}
+		if end != nil {
+			i.cfg.Late(*end)
 		}
 	}()
 	i.mu.Lock()
@@ -257,8 +272,11 @@ func (i *Instance) Abandon(cause error) {
 	dropped := i.out
 	i.out, i.outBytes = nil, 0
 	for _, o := range dropped {
-		if o.Async != nil {
+		switch {
+		case o.Async != nil:
 			orphans = append(orphans, o.Async)
+		case o.End != nil:
+			end = o.End
 		}
 	}
 	i.dropInput()

@@ -45,6 +45,7 @@ func startWith(t *testing.T, cmd *module.Command, first wire.Frame, promptTimeou
 	ctx, cancel := context.WithCancel(context.Background())
 	r.Instance = instance.Start(ctx, instance.Config{
 		Orphaned: func(a *instance.Async) { a.Done(instance.ErrAbandoned) },
+		Late:     func(instance.End) {},
 		Command:  &module.Listed{ID: 300, Name: cmd.Name, Command: cmd}, Branch: 5,
 		Log:           slog.New(slog.NewTextHandler(&r.log, nil)),
 		PromptTimeout: promptTimeout,

@@ -18,7 +18,7 @@ import (
 
 func newCommand(t *testing.T, line string) *mail.Command {
 	t.Helper()
-	c, err := mail.NewCommand(line, nil)
+	c, err := mail.NewCommand(line)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -211,7 +211,7 @@ func TestNewCommandRefuses(t *testing.T) {
 		{"ssh in the script", `sh -c 'ssh relay "mail %subject% %target_email%"'`, "ssh, which"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			_, err := mail.NewCommand(tt.line, nil)
+			_, err := mail.NewCommand(tt.line)
 			if tt.want == "" {
 				if err != nil {
 					t.Error(err)
@@ -229,7 +229,7 @@ func TestNewCommandRefuses(t *testing.T) {
 		"env SHELL=/bin/sh mutt -s" + both,
 		"mutt -s 'MRCI: %subject%' -e 'set copy=no' -- %target_email%",
 	} {
-		if _, err := mail.NewCommand(line, nil); err != nil {
+		if _, err := mail.NewCommand(line); err != nil {
 			t.Errorf("%s: %v", line, err)
 		}
 	}
@@ -358,7 +358,7 @@ func FuzzCommandLine(f *testing.F) {
 				t.Error(diff)
 			}
 		}
-		if c, err := mail.NewCommand(line, nil); err == nil && c == nil {
+		if c, err := mail.NewCommand(line); err == nil && c == nil {
 			t.Error("neither a command nor an error")
 		}
 	})

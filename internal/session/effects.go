@@ -183,7 +183,7 @@ func (s *Session) runInline(c *call, f wire.Frame) {
 	end := instance.Run(s.ctx, (*inlineRuntime)(s), c.listed, f, s.log)
 	s.inline = nil
 	s.idle(c.key.cmd, c.key.branch, end.Code, end.Data)
-	s.audit(c, end)
+	s.audit(c, end.Code)
 	if c.relist {
 		s.offer()
 	}

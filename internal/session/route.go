@@ -27,6 +27,8 @@ type call struct {
 	taken uint64      // its progress when stuck was set
 	// settled ends the wait of other frames for this call.
 	settled *time.Timer
+	// givenUp is set when the call ends without its command.
+	givenUp bool
 	record  record
 }
 
@@ -118,6 +120,7 @@ func (s *Session) startCall(key callKey, listed *module.Listed, f wire.Frame, ow
 		Notify:        s.output,
 		Consumed:      s.consumed,
 		Orphaned:      s.orphaned,
+		Late:          func(end instance.End) { s.auditLate(c, end) },
 		Group:         &s.group,
 	}, f)
 }
@@ -221,6 +224,8 @@ func (s *Session) control(c *call, f wire.Frame) {
 
 // giveUp ends a call without waiting for its command.
 func (s *Session) giveUp(c *call, code wire.ReturnCode, cause error) {
+	c.givenUp = true
+	s.awaitOutcome(c, code)
 	c.inst.Abandon(cause)
 	s.disownPending(c)
 	s.finish(c, instance.End{Code: code})
@@ -229,8 +234,11 @@ func (s *Session) giveUp(c *call, code wire.ReturnCode, cause error) {
 // disownPending forgets the output that is not passed on.
 func (s *Session) disownPending(c *call) {
 	for _, o := range c.pending {
-		if o.Async != nil {
+		switch {
+		case o.Async != nil:
 			s.orphaned(o.Async)
+		case o.End != nil:
+			s.auditLate(c, *o.End)
 		}
 	}
 	c.pending = nil
@@ -266,7 +274,9 @@ func (s *Session) finish(c *call, end instance.End) {
 	}
 	s.consumed(c.cost)
 	s.idle(c.key.cmd, c.key.branch, end.Code, end.Data)
-	s.audit(c, end)
+	if !c.givenUp { // otherwise its command has the word
+		s.audit(c, end.Code)
+	}
 	if c.relist {
 		s.offer()
 	}

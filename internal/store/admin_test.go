@@ -119,6 +119,7 @@ func TestQueryPlans(t *testing.T) {
 		args  []any
 	}{
 		{store.SelectByName, []any{"ann"}},
+		{store.CandidateByName, []any{"ann", []byte{1}}},
 		{store.SomeoneOfRank, []any{1}},
 		{"SELECT seq, " + store.UserColumns + " FROM users WHERE 1 = 1 AND host_rank > $1 AND seq > $2 ORDER BY seq LIMIT $3", []any{1, 0, 50}},
 	} {

@@ -212,7 +212,7 @@ func (c commands) runVerifyEmail(ctx context.Context, call *module.Call) error {
 	if err := c.Mail.VerificationCode(ctx, user, code); err != nil {
 		return fmt.Errorf("mail a verification code: %w", err)
 	}
-	if err := c.askCode(ctx, call, user, code, time.Now().Add(codeLife)); err != nil {
+	if err := c.askCode(ctx, call, user, code, c.Now().Add(codeLife)); err != nil {
 		return err
 	}
 	if _, err := c.Rules.MarkVerified(ctx, user.ID, user.Email); err != nil {
@@ -235,7 +235,7 @@ func (c commands) askCode(ctx context.Context, call *module.Call, user account.U
 			return err
 		case len(answer) == 0:
 			return cancelled(ctx, call)
-		case time.Now().After(until):
+		case c.Now().After(until):
 			return module.Invalid("The code does not count any more; call verify_email again.")
 		case right:
 			return nil
