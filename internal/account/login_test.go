@@ -123,13 +123,13 @@ func TestStandInOpensNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f.try(t, "ann", "x", remote)
+	f.try(t, "ann", account.Secret("x"), remote)
 	before, err := f.store.Account(ctx, account.Key{ID: u.ID})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, l := range []account.Login{{Name: "nobody"}, {Email: "nobody@example.org"}} {
-		for _, pw := range []account.Secret{goodPassword, "x"} {
+		for _, pw := range []account.Secret{goodPassword, account.Secret("x")} {
 			if u, err := f.Authenticate(ctx, l, pw, remote); err != account.ErrRefused || u != (account.User{}) {
 				t.Errorf("%+v: got %+v, %v, want ErrRefused", l, u, err)
 			}
@@ -137,7 +137,7 @@ func TestStandInOpensNothing(t *testing.T) {
 		if u, err := f.CheckRecovery(ctx, l, recovery, remote); err != account.ErrRecoveryRefused || u != (account.User{}) {
 			t.Errorf("%+v: got %+v, %v, want ErrRecoveryRefused", l, u, err)
 		}
-		if _, err := f.Recover(ctx, l, recovery, "Other-horse8", remote); err != account.ErrRecoveryRefused {
+		if _, err := f.Recover(ctx, l, recovery, account.Secret("Other-horse8"), remote); err != account.ErrRecoveryRefused {
 			t.Errorf("%+v: got %v, want ErrRecoveryRefused", l, err)
 		}
 	}

@@ -1,6 +1,7 @@
 package accounts_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"log/slog"
@@ -31,11 +32,11 @@ type outside struct {
 
 func (o *outside) Ready() error { return nil }
 func (o *outside) RecoveryPassword(_ context.Context, _ account.User, pw account.Secret) error {
-	o.sent = pw
+	o.sent = bytes.Clone(pw)
 	return nil
 }
 func (o *outside) VerificationCode(_ context.Context, _ account.User, code account.Secret) error {
-	o.sent = code
+	o.sent = bytes.Clone(code)
 	return nil
 }
 func (o *outside) AddressChanged(context.Context, account.User) error { return nil }
@@ -62,7 +63,7 @@ func start(t *testing.T) (*account.Service, *outside, func(command, args string)
 	o := &outside{now: time.Date(2026, 2, 3, 4, 5, 6, 0, time.UTC)}
 	now := func() time.Time { return o.now }
 	rules := account.New(account.Config{Store: new(accounttest.Store), Hasher: accounttest.Hasher(t), Now: now})
-	ann, err := rules.Create(t.Context(), account.NewAccount{Name: "ann", Email: "ann@example.org"}, oldPassword)
+	ann, err := rules.Create(t.Context(), account.NewAccount{Name: "ann", Email: "ann@example.org"}, account.Secret(oldPassword))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -189,7 +190,7 @@ func TestRecoveryLife(t *testing.T) {
 				c.ExpectText("\n")
 				c.End(wire.Aborted)
 			}
-			_, err := rules.Authenticate(t.Context(), account.Login{Name: "ann"}, newPassword, netip.Addr{})
+			_, err := rules.Authenticate(t.Context(), account.Login{Name: "ann"}, account.Secret(newPassword), netip.Addr{})
 			if tt.set && err != nil || !tt.set && !errors.Is(err, account.ErrRefused) {
 				t.Errorf("log in with the new password: %v", err)
 			}
