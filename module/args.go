@@ -1,6 +1,7 @@
 package module
 
 import (
+	"bytes"
 	"fmt"
 	"math"
 	"strconv"
@@ -107,9 +108,12 @@ func (a Args) Bool(name string) bool {
 // description. The error is a *Failure with INVALID_PARAMS: for text that is
 // not UTF-8, a quote that is not closed, a required argument that is missing,
 // or a value that does not fit its kind, in that order. unknown lists the
-// switches that the command does not have, as typed: the call goes on.
+// switches that the command does not have, as typed: the call goes on. Nothing
+// else of the text is kept, in no copy.
 func (c *Command) ParseArgs(text []byte) (args Args, unknown []string, err error) {
-	words, err := splitWords(text)
+	scratch := make([]byte, 0, len(text))
+	defer func() { clear(scratch[:len(text)]) }()
+	words, err := splitWords(text, scratch)
 	if err != nil {
 		return Args{}, nil, err
 	}
@@ -123,13 +127,13 @@ func (c *Command) ParseArgs(text []byte) (args Args, unknown []string, err error
 		}
 		arg, ok := c.arg(w.text[1:])
 		if !ok {
-			unknown = append(unknown, w.text)
+			unknown = append(unknown, string(w.text))
 			continue
 		}
 		value := ""
 		if arg.Kind != Flag && i+1 < len(words) && !words[i+1].isSwitch() {
 			i++
-			value = words[i].text
+			value = string(words[i].text)
 		}
 		name := strings.ToLower(arg.Name)
 		if _, again := args.values[name]; !again { // the first occurrence counts
@@ -173,9 +177,9 @@ func (c *Command) checkArgs(args Args) error {
 	return nil
 }
 
-func (c *Command) arg(name string) (Arg, bool) {
+func (c *Command) arg(name []byte) (Arg, bool) {
 	for _, a := range c.Args {
-		if strings.EqualFold(a.Name, name) {
+		if bytes.EqualFold([]byte(a.Name), name) {
 			return a, true
 		}
 	}
@@ -253,47 +257,48 @@ func distance(a, b string) int {
 
 // word is one word of an argument text.
 type word struct {
-	text   string
+	text   []byte
 	quoted bool // it begins with a quote, so it is never a switch
 }
 
-func (w word) isSwitch() bool { return !w.quoted && strings.HasPrefix(w.text, "-") }
+func (w word) isSwitch() bool { return !w.quoted && len(w.text) > 0 && w.text[0] == '-' }
 
 // splitWords cuts an argument text into words (commands 1.2): white space
 // outside quotes separates, '...' and "..." group and may start inside a word,
 // \' and \" are literal quotes anywhere, a backslash before anything else is
-// itself, and an empty pair of quotes yields no word.
-func splitWords(text []byte) ([]word, error) {
+// itself, and an empty pair of quotes yields no word. The words are put into
+// scratch, which has room for len(text) bytes.
+func splitWords(text, scratch []byte) ([]word, error) {
 	if !utf8.Valid(text) {
 		return nil, Invalid("The arguments are not UTF-8 text.")
 	}
 	var (
 		words []word
-		b     strings.Builder
+		start int // of the word in scratch
 		w     word
 		begun bool // a word has begun, though it may still be empty
 		open  rune // the quote that is open, or 0
 	)
 	flush := func() {
-		if b.Len() > 0 {
-			w.text = b.String()
+		if len(scratch) > start {
+			w.text = scratch[start:]
 			words = append(words, w)
 		}
-		b.Reset()
+		start = len(scratch)
 		w, begun = word{}, false
 	}
-	runes := []rune(string(text))
-	for i := 0; i < len(runes); i++ {
-		r := runes[i]
+	for i := 0; i < len(text); {
+		r, size := utf8.DecodeRune(text[i:])
+		i += size
 		switch {
-		case r == '\\' && i+1 < len(runes) && (runes[i+1] == '\'' || runes[i+1] == '"'):
+		case r == '\\' && i < len(text) && (text[i] == '\'' || text[i] == '"'):
+			scratch = append(scratch, text[i])
 			i++
-			b.WriteRune(runes[i])
 			begun = true
 		case open != 0 && r == open:
 			open = 0
 		case open != 0:
-			b.WriteRune(r)
+			scratch = utf8.AppendRune(scratch, r)
 		case r == '\'' || r == '"':
 			open = r
 			if !begun {
@@ -302,7 +307,7 @@ func splitWords(text []byte) ([]word, error) {
 		case unicode.IsSpace(r):
 			flush()
 		default:
-			b.WriteRune(r)
+			scratch = utf8.AppendRune(scratch, r)
 			begun = true
 		}
 	}

@@ -3,6 +3,7 @@ package module
 import (
 	"context"
 	"strings"
+	"sync"
 
 	"mrci.dev/mrci/wire"
 )
@@ -15,7 +16,8 @@ type Runtime interface {
 	// belongs to the runtime from then on.
 	Send(ctx context.Context, t wire.TypeID, payload []byte) error
 	// Receive waits for the next frame of the client for this call. The
-	// payload belongs to the command.
+	// payload belongs to the command, which may clear it: there is no other
+	// copy of it.
 	Receive(ctx context.Context) (wire.TypeID, []byte, error)
 	// Checkpoint waits while the call is paused, and fails when it was stopped.
 	Checkpoint(ctx context.Context) error
@@ -28,19 +30,35 @@ type Runtime interface {
 
 // Call is one run of a command.
 type Call struct {
-	Args  Args        // parsed from the first frame, for TextInput and GenFileInput
-	Type  wire.TypeID // type of the first frame
-	Input []byte      // payload of the first frame
+	Args Args        // parsed from the first frame, for TextInput and GenFileInput
+	Type wire.TypeID // type of the first frame
+	// Input is the payload of the first frame; nil for TextInput, of which
+	// Args has all that is wanted.
+	Input []byte
 	// ID and Name are the command's id and shown name in this session.
 	ID   wire.CmdID
 	Name string
 
 	runtime Runtime
+
+	mu      sync.Mutex
+	secrets [][]byte // guarded by mu: answers to Secret
 }
 
 // NewCall returns a call for a runtime to run. Commands do not use it.
 func NewCall(r Runtime, id wire.CmdID, name string, first wire.Frame, args Args) *Call {
 	return &Call{runtime: r, ID: id, Name: name, Type: first.Type, Input: first.Payload, Args: args}
+}
+
+// End wipes the answers to Secret. A runtime calls it when the command's
+// function has returned or panicked; commands do not use it.
+func (c *Call) End() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, s := range c.secrets {
+		clear(s)
+	}
+	c.secrets = nil
 }
 
 // Session returns what the command may know of its session, as of now. The
@@ -88,7 +106,8 @@ func (c *Call) Err(ctx context.Context, text string) error {
 	return c.runtime.Send(ctx, wire.Err, []byte(text+"\n"))
 }
 
-// Receive waits for the next frame of the client for this call.
+// Receive waits for the next frame of the client for this call. The payload
+// belongs to the command.
 func (c *Call) Receive(ctx context.Context) (wire.TypeID, []byte, error) {
 	return c.runtime.Receive(ctx)
 }
@@ -96,27 +115,35 @@ func (c *Call) Receive(ctx context.Context) (wire.TypeID, []byte, error) {
 // Prompt asks the client for one line of text, which it may show while it is
 // typed. Frames of other types are ignored meanwhile.
 func (c *Call) Prompt(ctx context.Context, text string) (string, error) {
-	return c.ask(ctx, wire.PromptText, text)
+	answer, err := c.ask(ctx, wire.PromptText, text)
+	return string(answer), err
 }
 
 // Secret asks the client for a secret, which it does not show. The answer is
-// never written to a log.
-func (c *Call) Secret(ctx context.Context, text string) (string, error) {
-	return c.ask(ctx, wire.PrivText, text)
+// never written to a log, and there is no other copy of it. The caller clears it
+// as soon as it has been used, and makes no string of it, which cannot be
+// cleared; what is left when the command's function returns is cleared then.
+func (c *Call) Secret(ctx context.Context, text string) ([]byte, error) {
+	answer, err := c.ask(ctx, wire.PrivText, text)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.secrets = append(c.secrets, answer)
+	return answer, err
 }
 
-func (c *Call) ask(ctx context.Context, t wire.TypeID, text string) (string, error) {
+func (c *Call) ask(ctx context.Context, t wire.TypeID, text string) ([]byte, error) {
 	if err := c.runtime.Send(ctx, t, []byte(text)); err != nil {
-		return "", err
+		return nil, err
 	}
 	for {
 		got, payload, err := c.runtime.Receive(ctx)
 		if err != nil {
-			return "", err
+			return nil, err
 		}
 		if got == wire.Text {
-			return string(payload), nil
+			return payload, nil
 		}
+		clear(payload)
 	}
 }
 

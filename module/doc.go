@@ -16,6 +16,9 @@
 // frames and neither receives them nor calls Checkpoint is stopped by KILL_CMD
 // alone.
 //
+// An answer to Secret is bytes that stand nowhere else in the host's memory. A
+// command clears them when it has used them.
+//
 // The package knows nothing of how a command is run: that is behind Runtime,
 // which the host implements. A Call may be used from several goroutines of the
 // command until its function returns.

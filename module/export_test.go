@@ -8,10 +8,10 @@ type Word struct {
 
 // SplitWords is splitWords, for tests.
 func SplitWords(text []byte) ([]Word, error) {
-	words, err := splitWords(text)
+	words, err := splitWords(text, make([]byte, 0, len(text)))
 	var exported []Word
 	for _, w := range words {
-		exported = append(exported, Word{w.text, w.quoted})
+		exported = append(exported, Word{string(w.text), w.quoted})
 	}
 	return exported, err
 }

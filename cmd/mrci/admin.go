@@ -1,20 +1,20 @@
 package main
 
 import (
-	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"strings"
 
 	"mrci.dev/mrci/internal/account"
+	"mrci.dev/mrci/internal/conf"
 	"mrci.dev/mrci/internal/host"
 )
 
 // adminCmd is what the sub-commands on accounts share. They work on the
-// database, with the host running or not, and count from the next login on
-// (state 6).
+// database, with the host running or not, and tell a running one, whose
+// sessions then see the change at once (state 6).
 type adminCmd struct {
 	Name string   `arg:"" name:"NAME" help:"User name of the account."`
 	Set  []string `sep:"none" placeholder:"KEY=VALUE" help:"Set a key of conf.json for this run."`
@@ -50,21 +50,28 @@ func (cmd *resetPasswordCmd) Run(a *app) error {
 
 // Run gives an account rank 1.
 func (cmd *elevateCmd) Run(a *app) error {
-	return cmd.accounts(a, func(ctx context.Context, rules *account.Service) error {
-		user, err := rules.Elevate(ctx, cmd.Name)
-		if err != nil {
-			return err
-		}
-		_, err = fmt.Fprintf(a.stdout, "user: %s\nIt has rank 1 from its next login on.\n", user.Name)
+	var user account.User
+	dirs, err := cmd.accounts(a, func(ctx context.Context, rules *account.Service) (err error) {
+		user, err = rules.Elevate(ctx, cmd.Name)
 		return err
 	})
-}
-
-// accounts opens the database for f.
-func (cmd *adminCmd) accounts(a *app, f func(ctx context.Context, rules *account.Service) error) error {
-	settings, _, err := a.settings(cmd.Set, "")
 	if err != nil {
 		return err
+	}
+	told, err := a.tell(dirs, user.Name)
+	since := "from its next login on"
+	if told {
+		since = "now, also where it is logged in"
+	}
+	_, printErr := fmt.Fprintf(a.stdout, "user: %s\nIt has rank 1 %s.\n", user.Name, since)
+	return errors.Join(err, printErr)
+}
+
+// accounts opens the database for f, and returns whose it is.
+func (cmd *adminCmd) accounts(a *app, f func(ctx context.Context, rules *account.Service) error) (conf.Dirs, error) {
+	settings, _, err := a.settings(cmd.Set, "")
+	if err != nil {
+		return conf.Dirs{}, err
 	}
 	if a.serviceRuns(settings.Dirs) {
 		fmt.Fprintf(a.stderr, "mrci: note: this is about the accounts in %s; for those of the host of this machine use sudo\n", settings.DBHostName)
@@ -72,10 +79,10 @@ func (cmd *adminCmd) accounts(a *app, f func(ctx context.Context, rules *account
 	ctx := context.Background()
 	store, rules, err := host.OpenAccounts(ctx, &settings, newLogger(a.stderr, &settings))
 	if err != nil {
-		return err
+		return conf.Dirs{}, err
 	}
 	defer store.Close()
-	return f(ctx, rules)
+	return settings.Dirs, f(ctx, rules)
 }
 
 // run gives an account the password on standard input, or one that it makes.
@@ -89,13 +96,16 @@ func (cmd *passwordCmd) run(a *app,
 		if given, err = readPassword(a.stdin); err != nil {
 			return err
 		}
+		defer given.Wipe()
 	}
-	return cmd.accounts(a, func(ctx context.Context, rules *account.Service) error {
+	var name string
+	dirs, err := cmd.accounts(a, func(ctx context.Context, rules *account.Service) error {
 		if cmd.PasswordStdin {
 			user, err := with(rules, ctx, cmd.Name, given)
 			if err != nil {
 				return err
 			}
+			name = user.Name
 			_, err = fmt.Fprintf(a.stdout, "user: %s\n", user.Name)
 			return err
 		}
@@ -103,9 +113,17 @@ func (cmd *passwordCmd) run(a *app,
 		if err != nil {
 			return err
 		}
-		_, err = fmt.Fprintf(a.stdout, "user: %s\npassword: %s\nIt has to be changed at the next login.\n", user.Name, string(password))
+		name = user.Name
+		text := withPassword("user: "+user.Name, password, "It has to be changed at the next login.\n")
+		defer clear(text)
+		_, err = a.stdout.Write(text)
 		return err
 	})
+	if err != nil {
+		return err
+	}
+	_, err = a.tell(dirs, name)
+	return err
 }
 
 // maxPasswordLine bounds the line on standard input: 200 characters (state 2.5)
@@ -114,13 +132,24 @@ const maxPasswordLine = 200*4 + 2
 
 // readPassword reads one line. Nothing but its end is cut off.
 func readPassword(r io.Reader) (account.Secret, error) {
-	line, err := bufio.NewReader(io.LimitReader(r, maxPasswordLine+1)).ReadString('\n')
-	if err != nil && !errors.Is(err, io.EOF) {
-		return "", fmt.Errorf("read the password: %w", err)
+	line := make(account.Secret, maxPasswordLine+1)
+	end := -1
+	for n := 0; end < 0 && n < len(line); {
+		m, err := r.Read(line[n:])
+		n += m
+		end = bytes.IndexByte(line[:n], '\n')
+		if end < 0 && err != nil && !errors.Is(err, io.EOF) {
+			line.Wipe()
+			return nil, fmt.Errorf("read the password: %w", err)
+		}
+		if end < 0 && (err != nil || n == len(line)) {
+			end = n
+		}
 	}
-	line = strings.TrimSuffix(strings.TrimSuffix(line, "\n"), "\r")
-	if line == "" {
-		return "", errors.New("no password on standard input; give it as one line")
+	clear(line[end:])
+	line = bytes.TrimSuffix(line[:end], []byte("\r"))
+	if len(line) == 0 {
+		return nil, errors.New("no password on standard input; give it as one line")
 	}
-	return account.Secret(line), nil
+	return line, nil
 }

@@ -1,9 +1,12 @@
 package main
 
 import (
+	"errors"
+	"io"
 	"regexp"
 	"strings"
 	"testing"
+	"testing/iotest"
 )
 
 // TestAdmin: exit statuses and output of state 6.
@@ -53,6 +56,32 @@ func TestAdmin(t *testing.T) {
 			}
 			if status != tt.status || !regexp.MustCompile(tt.out).MatchString(said) || quiet != "" || strings.Contains(stdout+stderr, "horse7") {
 				t.Errorf("status %d, want %d; out %q, err %q", status, tt.status, stdout, stderr)
+			}
+		})
+	}
+}
+
+// A password is taken when its line ends, whatever comes behind it and in
+// whatever pieces it comes.
+func TestReadPassword(t *testing.T) {
+	broken := iotest.ErrReader(errors.New("broken"))
+	for name, tt := range map[string]struct {
+		in   io.Reader
+		want string
+	}{
+		"nothing comes behind the line": {io.MultiReader(strings.NewReader("Correct-horse7\n"), broken), "Correct-horse7"},
+		"byte by byte":                  {iotest.OneByteReader(strings.NewReader("Correct-horse7\r\nmore")), "Correct-horse7"},
+		"without an end":                {iotest.DataErrReader(strings.NewReader("Correct-horse7")), "Correct-horse7"},
+		"fails in the line":             {io.MultiReader(strings.NewReader("Correct"), broken), ""},
+		"only an end":                   {strings.NewReader("\r\n"), ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := readPassword(tt.in)
+			if string(got) != tt.want || (err == nil) != (tt.want != "") {
+				t.Errorf("got %q, %v", string(got), err)
+			}
+			if rest := got[len(got):cap(got)]; strings.Trim(string(rest), "\x00\r") != "" {
+				t.Errorf("%q stays behind the password", rest)
 			}
 		})
 	}

@@ -309,7 +309,7 @@ func (x *examiner) mail() {
 		})
 		x.fault("smtp_from", err)
 	case c.MailClientCmd != "" && !x.wrong["smtp_host"]:
-		command, err := mail.NewCommand(c.MailClientCmd, nil)
+		command, err := mail.NewCommand(c.MailClientCmd)
 		if err == nil {
 			err = command.Find()
 		}

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -114,7 +113,7 @@ func reloadOnHangup(ctx context.Context, h *host.Host, notifier *control.Notifie
 
 // greet makes the first administrator and tells how to connect.
 func (cmd *hostCmd) greet(ctx context.Context, a *app, h *host.Host, settings *conf.Config) error {
-	var b strings.Builder
+	var b []byte
 	name := ""
 	if settings.FirstAdmin {
 		user, password, made, err := h.EnsureFirstAdmin(ctx)
@@ -123,23 +122,39 @@ func (cmd *hostCmd) greet(ctx context.Context, a *app, h *host.Host, settings *c
 		}
 		if made {
 			name = user
-			fmt.Fprintf(&b, "This host is new. Its first administrator, with a password for one login:\nuser: %s\npassword: %s\n\n", user, string(password))
+			text := withPassword("This host is new. Its first administrator, with a password for one login:\nuser: "+user, password, "\n")
+			defer clear(text)
+			if _, err := a.stdout.Write(text); err != nil {
+				return err
+			}
 		}
 	} else if empty, err := noAccounts(ctx, h); err != nil {
 		return err
 	} else if empty {
-		fmt.Fprintf(&b, "There is no account yet. Make an administrator: %s\n\n", a.invocation("add-admin NAME"))
+		b = fmt.Appendf(b, "There is no account yet. Make an administrator: %s\n\n", a.invocation("add-admin NAME"))
 	}
-	fmt.Fprintf(&b, "To use it from this machine, in a second terminal: %s\n", a.invocation("connect"))
+	b = fmt.Appendf(b, "To use it from this machine, in a second terminal: %s\n", a.invocation("connect"))
 	if addr := h.Addr(); !addr.Addr().IsLoopback() {
-		fmt.Fprintf(&b, "From another machine: mrci connect ADDRESS:%d  (key SHA256:%s)\n", addr.Port(), h.Fingerprint())
+		b = fmt.Appendf(b, "From another machine: mrci connect ADDRESS:%d  (key SHA256:%s)\n", addr.Port(), h.Fingerprint())
 	}
 	if name != "" {
-		fmt.Fprintf(&b, "Then log in with: auth -user %s\n", name)
+		b = fmt.Appendf(b, "Then log in with: auth -user %s\n", name)
 	}
-	fmt.Fprintf(&b, "listening on %s\n", h.Addr())
-	_, err := io.WriteString(a.stdout, b.String())
+	b = fmt.Appendf(b, "listening on %s\n", h.Addr())
+	_, err := a.stdout.Write(b)
 	return err
+}
+
+// withPassword returns text with a password in it, for the caller to write and
+// clear, and wipes the password.
+func withPassword(before string, password account.Secret, after string) []byte {
+	const label, end = "\npassword: ", "\n"
+	// The exact size: if it grew, a copy would stay behind.
+	text := make([]byte, 0, len(before)+len(label)+len(password)+len(end)+len(after))
+	text = append(append(text, before...), label...)
+	text = append(append(text, password...), end...)
+	password.Wipe()
+	return append(text, after...)
 }
 
 func noAccounts(ctx context.Context, h *host.Host) (bool, error) {

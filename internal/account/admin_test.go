@@ -327,16 +327,16 @@ func TestUnlockClearsTheCount(t *testing.T) {
 	f.setPolicy(account.Policy{AutoLockLimit: 3})
 	boss := f.withRank(t, "boss", 1)
 	f.create(t, "ann")
-	f.try(t, "ann", "x", remote)
-	f.try(t, "ann", "x", remote)
+	f.try(t, "ann", account.Secret("x"), remote)
+	f.try(t, "ann", account.Secret("x"), remote)
 	must(t)(f.Lock(ctx, boss.ID, "ann", false, allow))
-	f.try(t, "ann", "x", remote)
-	f.try(t, "ann", "x", remote)
+	f.try(t, "ann", account.Secret("x"), remote)
+	f.try(t, "ann", account.Secret("x"), remote)
 	if !f.try(t, "ann", goodPassword, remote) {
 		t.Error("failures from before lock_acct -state 0 count")
 	}
 	for range 3 {
-		f.try(t, "ann", "x", remote)
+		f.try(t, "ann", account.Secret("x"), remote)
 	}
 	// Locking keeps the lock by failures.
 	if u := must(t)(f.Lock(ctx, boss.ID, "ann", true, allow)); !u.Locked || u.LockedUntil.IsZero() {
@@ -455,7 +455,7 @@ func TestRemovedDuringLogin(t *testing.T) {
 				t.Error(err)
 			}
 			if again {
-				if _, err := f.Create(ctx, account.NewAccount{Name: "ann", Email: "x@example.org"}, "N3xt&Better1"); err != nil {
+				if _, err := f.Create(ctx, account.NewAccount{Name: "ann", Email: "x@example.org"}, account.Secret("N3xt&Better1")); err != nil {
 					t.Error(err)
 				}
 			}
@@ -480,20 +480,20 @@ func TestGivenPasswords(t *testing.T) {
 			t.Errorf("%+v: %v", bad, err)
 		}
 	}
-	u, err := f.CreateAdminWith(ctx, "boss", given)
+	u, err := f.CreateAdminWith(ctx, "boss", account.Secret(given))
 	if err != nil || u.Rank != 1 || u.NewPasswordReq || u.Email != "boss@change_me.null" {
 		t.Fatalf("%+v, %v", u, err)
 	}
-	if _, err := f.CreateAdminWith(ctx, "BOSS", given); !errors.Is(err, account.ErrNameTaken) {
+	if _, err := f.CreateAdminWith(ctx, "BOSS", account.Secret(given)); !errors.Is(err, account.ErrNameTaken) {
 		t.Errorf("twice: %v", err)
 	}
-	if _, err := f.ResetPasswordTo(ctx, "nobody", given); !errors.Is(err, account.ErrNotFound) {
+	if _, err := f.ResetPasswordTo(ctx, "nobody", account.Secret(given)); !errors.Is(err, account.ErrNotFound) {
 		t.Errorf("unknown: %v", err)
 	}
-	if _, err := f.ResetPasswordTo(ctx, "boss", "weak"); !errors.As(err, &rule) {
+	if _, err := f.ResetPasswordTo(ctx, "boss", account.Secret("weak")); !errors.As(err, &rule) {
 		t.Errorf("weak: %v", err)
 	}
-	for _, pw := range []account.Secret{given, again} { // the current one is allowed
+	for _, pw := range []account.Secret{account.Secret(given), account.Secret(again)} { // the current one is allowed
 		if u, err := f.ResetPasswordTo(ctx, "boss", pw); err != nil || u.NewPasswordReq {
 			t.Errorf("%+v, %v", u, err)
 		}
@@ -501,11 +501,11 @@ func TestGivenPasswords(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if err := f.Confirm(ctx, u.ID, again); err != nil {
+	if err := f.Confirm(ctx, u.ID, account.Secret(again)); err != nil {
 		t.Error(err)
 	}
 	for name, err := range map[string]error{
-		"old password": f.Confirm(ctx, u.ID, given), "nobody": f.Confirm(ctx, wire.UserID{9}, given),
+		"old password": f.Confirm(ctx, u.ID, account.Secret(given)), "nobody": f.Confirm(ctx, wire.UserID{9}, account.Secret(given)),
 	} {
 		if !errors.Is(err, account.ErrRefused) {
 			t.Errorf("confirm with %s: %v", name, err)
@@ -515,7 +515,7 @@ func TestGivenPasswords(t *testing.T) {
 	if _, err := f.Lock(ctx, admin.ID, "boss", true, func(_, _ account.User) error { return nil }); err != nil {
 		t.Fatal(err)
 	}
-	if err := f.Confirm(ctx, u.ID, again); !errors.Is(err, account.ErrRefused) {
+	if err := f.Confirm(ctx, u.ID, account.Secret(again)); !errors.Is(err, account.ErrRefused) {
 		t.Errorf("confirm when locked: %v", err)
 	}
 }

@@ -2,6 +2,7 @@ package account
 
 import (
 	"crypto/rand"
+	"crypto/sha512"
 	"crypto/subtle"
 	"encoding/base64"
 	"errors"
@@ -71,8 +72,18 @@ func (p HashParams) check() error {
 // errBadRecord marks the text of a hash that cannot be read.
 var errBadRecord = errors.New("not a record of an argon2id hash")
 
+// Schemes of stored hashes: the first word of their text.
+const (
+	// argon2id of a digest of the password; see digest.
+	schemeDigest = "argon2id-sha512"
+	// argon2id of the password itself, as others store it. It is checked, and
+	// replaced at the next login.
+	schemePlain = "argon2id"
+)
+
 // hashRecord is the hash of one password with everything needed to check it.
 type hashRecord struct {
+	plain  bool // schemePlain; false: schemeDigest
 	params HashParams
 	salt   []byte
 	sum    []byte
@@ -89,7 +100,38 @@ func newRecord(p HashParams, pw Secret) hashRecord {
 }
 
 func (r hashRecord) compute(pw Secret) []byte {
-	return argon2.IDKey([]byte(pw), r.salt, r.params.Time, r.params.KiB, r.params.Lanes, uint32(len(r.sum)))
+	input := []byte(pw)
+	if !r.plain {
+		input = digest(r.salt, pw)
+		defer clear(input)
+	}
+	return argon2.IDKey(input, r.salt, r.params.Time, r.params.KiB, r.params.Lanes, uint32(len(r.sum)))
+}
+
+// digest returns what is given to Argon2 in place of the password: package
+// argon2 copies its input into hash states that nobody can wipe. It is SHA-512
+// of the salt in the first 64 bytes, the length of the password in the eight
+// behind them, most significant first, the password, and zeros up to a whole
+// number of blocks: SHA-512 works on whole blocks where they are and copies
+// none of them. The salt makes the digest one of this record alone.
+func digest(salt []byte, pw Secret) []byte {
+	const lengthAt, textAt = maxSaltSize, maxSaltSize + 8
+	blocks := (textAt + len(pw) + sha512.BlockSize - 1) / sha512.BlockSize
+	b := make([]byte, blocks*sha512.BlockSize)
+	copy(b[:lengthAt], salt)
+	for i := range 8 {
+		b[lengthAt+i] = byte(uint64(len(pw)) >> (56 - 8*i))
+	}
+	copy(b[textAt:], pw)
+	h := sha512.New()
+	h.Write(b)
+	sum := h.Sum(nil)
+	// The blocks' words are still on the stack and in registers, and the result
+	// in the state: zeros take their places.
+	clear(b)
+	h.Reset()
+	h.Write(b)
+	return sum
 }
 
 // matches hashes pw and compares in constant time.
@@ -99,16 +141,20 @@ func (r hashRecord) matches(pw Secret) bool {
 
 // String returns the text that is stored, in the usual form of Argon2.
 func (r hashRecord) String() string {
+	scheme := schemeDigest
+	if r.plain {
+		scheme = schemePlain
+	}
 	b64 := base64.RawStdEncoding.EncodeToString
-	return fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=%d$%s$%s",
-		argon2.Version, r.params.KiB, r.params.Time, r.params.Lanes, b64(r.salt), b64(r.sum))
+	return fmt.Sprintf("$%s$v=%d$m=%d,t=%d,p=%d$%s$%s",
+		scheme, argon2.Version, r.params.KiB, r.params.Time, r.params.Lanes, b64(r.salt), b64(r.sum))
 }
 
 // parseRecord reads what String writes and nothing else: one hash has one text.
 func parseRecord(text string) (hashRecord, error) {
 	var none hashRecord
 	parts := strings.Split(text, "$")
-	if len(parts) != 6 || parts[0] != "" || parts[1] != "argon2id" || parts[2] != "v="+strconv.Itoa(argon2.Version) {
+	if len(parts) != 6 || parts[0] != "" || parts[1] != schemeDigest && parts[1] != schemePlain || parts[2] != "v="+strconv.Itoa(argon2.Version) {
 		return none, errBadRecord
 	}
 	costs := strings.Split(parts[3], ",")
@@ -131,7 +177,7 @@ func parseRecord(text string) (hashRecord, error) {
 		}
 		values[i] = v
 	}
-	r := hashRecord{params: HashParams{KiB: uint32(values[0]), Time: uint32(values[1]), Lanes: uint8(values[2])}}
+	r := hashRecord{plain: parts[1] == schemePlain, params: HashParams{KiB: uint32(values[0]), Time: uint32(values[1]), Lanes: uint8(values[2])}}
 	if err := r.params.check(); err != nil {
 		return none, fmt.Errorf("%w: %v", errBadRecord, err)
 	}

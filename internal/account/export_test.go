@@ -33,6 +33,15 @@ func (h *Hasher) Verify(ctx context.Context, stored string, pw Secret) (ok, stal
 // ErrBadRecord is what Verify returns for a text that is not a hash.
 var ErrBadRecord = errBadRecord
 
+// ArgonInput is what Argon2 gets in place of a password.
+func ArgonInput(salt []byte, pw Secret) []byte { return digest(salt, pw) }
+
+// FoldSecret is Fold for a secret. It reports whether the space for it grew.
+func FoldSecret(s Secret) (folded Secret, grew bool) {
+	composed := composeSecret(s)
+	return foldSecret(s), cap(composed) > 4*len(s)
+}
+
 // Generate makes a password.
 func Generate(n NewAccount) Secret { return generate(n) }
 

@@ -85,7 +85,7 @@ func (h *Hasher) hash(ctx context.Context, pw Secret) (string, error) {
 }
 
 // verify reports whether pw has the stored hash, and whether that was made
-// with other parameters than those in use. It computes exactly one hash,
+// in another way or with other parameters than those in use. It computes exactly one hash,
 // whatever the text is: for the empty text, of an account that is not there,
 // and for one that cannot be read (errBadRecord) it is a dummy's.
 func (h *Hasher) verify(ctx context.Context, stored string, pw Secret) (ok, stale bool, err error) {
@@ -104,7 +104,7 @@ func (h *Hasher) verify(ctx context.Context, stored string, pw Secret) (ok, stal
 	if stored == "" || bad != nil {
 		return false, false, bad
 	}
-	return match, record.params != dummy.params || len(record.salt) < saltSize || len(record.sum) < sumSize, nil
+	return match, record.plain || record.params != dummy.params || len(record.salt) < saltSize || len(record.sum) < sumSize, nil
 }
 
 // enter takes a slot. It waits until there is one or ctx ends.

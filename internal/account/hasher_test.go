@@ -1,7 +1,9 @@
 package account_test
 
 import (
+	"bytes"
 	"context"
+	"crypto/sha512"
 	"errors"
 	"fmt"
 	"strings"
@@ -18,14 +20,14 @@ const referenceHash = "$argon2id$v=19$m=65536,t=2,p=1$c29tZXNhbHQ$CTFhFdXPJO1aFa
 
 func TestHashText(t *testing.T) {
 	h := accounttest.Hasher(t)
-	text, err := h.Hash(ctx, "secret")
+	text, err := h.Hash(ctx, account.Secret("secret"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !strings.HasPrefix(text, "$argon2id$v=19$m=8,t=1,p=1$") {
+	if !strings.HasPrefix(text, "$argon2id-sha512$v=19$m=8,t=1,p=1$") {
 		t.Errorf("got %s", text)
 	}
-	if again, _ := h.Hash(ctx, "secret"); again == text {
+	if again, _ := h.Hash(ctx, account.Secret("secret")); again == text {
 		t.Error("the same salt twice")
 	}
 	for _, tt := range []struct {
@@ -35,13 +37,13 @@ func TestHashText(t *testing.T) {
 		ok, stale bool
 		err       error
 	}{
-		{"right", text, "secret", true, false, nil},
-		{"wrong", text, "Secret", false, false, nil},
-		{"empty password", text, "", false, false, nil},
-		{"reference", referenceHash, "password", true, true, nil},
-		{"reference, wrong", referenceHash, "passwore", false, true, nil},
-		{"no account", "", "secret", false, false, nil},
-		{"unreadable", "secret", "secret", false, false, account.ErrBadRecord},
+		{"right", text, account.Secret("secret"), true, false, nil},
+		{"wrong", text, account.Secret("Secret"), false, false, nil},
+		{"empty password", text, nil, false, false, nil},
+		{"reference", referenceHash, account.Secret("password"), true, true, nil},
+		{"reference, wrong", referenceHash, account.Secret("passwore"), false, true, nil},
+		{"no account", "", account.Secret("secret"), false, false, nil},
+		{"unreadable", "secret", account.Secret("secret"), false, false, account.ErrBadRecord},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			before := h.Stats().Hashes
@@ -56,16 +58,51 @@ func TestHashText(t *testing.T) {
 	}
 }
 
+// What Argon2 gets is as the package says: SHA-512 of the salt in 64 bytes, the
+// length in eight, the password, and zeros up to whole blocks.
+func TestArgonInput(t *testing.T) {
+	salt := []byte("0123456789abcdef")
+	for _, size := range []int{0, 1, 15, 55, 56, 57, 183, 184, 185, 255, 256, 800} {
+		pw := account.Secret(strings.Repeat("p", size))
+		block := append(append([]byte(nil), salt...), make([]byte, 48)...)
+		block = append(block, 0, 0, 0, 0, 0, 0, byte(size>>8), byte(size))
+		block = append(block, pw...)
+		for len(block)%128 != 0 {
+			block = append(block, 0)
+		}
+		want := sha512.Sum512(block)
+		if got := account.ArgonInput(salt, pw); !bytes.Equal(got, want[:]) {
+			t.Errorf("%d bytes: got %x, want %x", size, got, want)
+		}
+		if string(pw) != strings.Repeat("p", size) {
+			t.Errorf("%d bytes: the password was changed", size)
+		}
+	}
+}
+
+// A record that has not changed since it was written opens with its password.
+func TestStoredForm(t *testing.T) {
+	const stored = "$argon2id-sha512$v=19$m=8,t=1,p=1$cbgz/qNeV6ZyjNCcGp6/rg$JcvMBa4qFvgFGs6fxy3pXj6etCMRvZv14LrwpSCFpb0"
+	h := accounttest.Hasher(t)
+	if ok, stale, err := h.Verify(ctx, stored, account.Secret("pässword")); !ok || stale || err != nil {
+		t.Errorf("got %v, %v, %v", ok, stale, err)
+	}
+	plain := strings.Replace(stored, "argon2id-sha512", "argon2id", 1)
+	if ok, stale, err := h.Verify(ctx, plain, account.Secret("pässword")); ok || !stale || err != nil {
+		t.Errorf("as another scheme: got %v, %v, %v", ok, stale, err)
+	}
+}
+
 func TestHashDefaults(t *testing.T) {
 	h, err := account.NewHasher(account.HasherConfig{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	text, err := h.Hash(ctx, "secret")
+	text, err := h.Hash(ctx, account.Secret("secret"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !strings.HasPrefix(text, "$argon2id$v=19$m=19456,t=2,p=1$") {
+	if !strings.HasPrefix(text, "$argon2id-sha512$v=19$m=19456,t=2,p=1$") {
 		t.Errorf("got %s", text)
 	}
 }
@@ -104,6 +141,7 @@ func TestParseHash(t *testing.T) {
 	}{
 		{"reference", referenceHash, true},
 		{"one GiB", hash("m=1048576,t=1,p=1", salt, sum), true},
+		{"of a digest", strings.Replace(referenceHash, "argon2id", "argon2id-sha512", 1), true},
 
 		{"empty", "", false},
 		{"nothing in it", "$$$$$", false},
@@ -121,6 +159,7 @@ func TestParseHash(t *testing.T) {
 		{"order", hash("t=1,m=64,p=1", salt, sum), false},
 		{"cost missing", hash("m=64,t=1", salt, sum), false},
 		{"cost twice", hash("m=64,t=1,p=1,p=1", salt, sum), false},
+		{"of another digest", strings.Replace(referenceHash, "argon2id", "argon2id-sha256", 1), false},
 		{"argon2i", strings.Replace(referenceHash, "argon2id", "argon2i", 1), false},
 		{"old version", strings.Replace(referenceHash, "v=19", "v=16", 1), false},
 		{"part missing", "$argon2id$v=19$m=64,t=1,p=1$" + salt, false},
@@ -180,7 +219,7 @@ func TestHasherQueue(t *testing.T) {
 		var waiters sync.WaitGroup
 		for i := range 3 {
 			waiters.Go(func() {
-				if _, err := h.Hash(ctx, "x"); err != nil {
+				if _, err := h.Hash(ctx, account.Secret("x")); err != nil {
 					t.Error(err)
 				}
 				mu.Lock()
@@ -189,10 +228,10 @@ func TestHasherQueue(t *testing.T) {
 			})
 			synctest.Wait() // each is in the queue before the next one comes
 		}
-		if _, err := h.Hash(ctx, "x"); !errors.Is(err, account.ErrBusy) {
+		if _, err := h.Hash(ctx, account.Secret("x")); !errors.Is(err, account.ErrBusy) {
 			t.Fatalf("got %v, want ErrBusy", err)
 		}
-		if _, _, err := h.Verify(ctx, referenceHash, "x"); !errors.Is(err, account.ErrBusy) {
+		if _, _, err := h.Verify(ctx, referenceHash, account.Secret("x")); !errors.Is(err, account.ErrBusy) {
 			t.Fatalf("got %v, want ErrBusy", err)
 		}
 		if s := h.Stats(); s.Waiting != 3 || s.Refused != 2 || s.Hashes != 0 {
@@ -210,14 +249,14 @@ func TestHasherQueue(t *testing.T) {
 		}
 		gone := errors.New("client has gone")
 		waiters.Go(func() {
-			if _, err := h.Hash(ctx, "x"); !errors.Is(err, gone) {
+			if _, err := h.Hash(ctx, account.Secret("x")); !errors.Is(err, gone) {
 				t.Errorf("got %v, want the cause", err)
 			}
 		})
 		synctest.Wait()
 		cancel(gone)
 		waiters.Wait()
-		if _, err := h.Hash(ctx, "x"); !errors.Is(err, gone) {
+		if _, err := h.Hash(ctx, account.Secret("x")); !errors.Is(err, gone) {
 			t.Errorf("got %v, want the cause", err)
 		}
 		if s := h.Stats(); s.Waiting != 0 {

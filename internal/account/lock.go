@@ -131,7 +131,7 @@ func (f Failures) MarshalText() ([]byte, error) {
 	return text, nil
 }
 
-// UnmarshalText reads what MarshalText writes.
+// UnmarshalText reads what MarshalText writes, with any blanks around it.
 func (f *Failures) UnmarshalText(text []byte) error {
 	var list Failures
 	for entry := range strings.FieldsSeq(string(text)) {

@@ -21,7 +21,7 @@ func TestLockTimes(t *testing.T) {
 		failUntilLocked := func() time.Duration {
 			t.Helper()
 			for range 3 {
-				f.try(t, "ann", "x", remote)
+				f.try(t, "ann", account.Secret("x"), remote)
 			}
 			got, err := f.User(ctx, u.ID)
 			if err != nil {
@@ -61,7 +61,7 @@ func TestLockTimes(t *testing.T) {
 		// Tries while locked do not prolong it.
 		before, _ := f.User(ctx, u.ID)
 		for range 10 {
-			f.try(t, "ann", "x", remote)
+			f.try(t, "ann", account.Secret("x"), remote)
 		}
 		if after, _ := f.User(ctx, u.ID); after.LockedUntil != before.LockedUntil {
 			t.Errorf("prolonged from %v to %v", before.LockedUntil, after.LockedUntil)
@@ -73,19 +73,19 @@ func TestOldFailuresStopCounting(t *testing.T) {
 	f := newFixture(t)
 	f.setPolicy(account.Policy{AutoLockLimit: 3})
 	f.create(t, "ann")
-	f.try(t, "ann", "x", remote) // counts until 24:00:00
+	f.try(t, "ann", account.Secret("x"), remote) // counts until 24:00:00
 	f.advance(12 * time.Hour)
-	f.try(t, "ann", "x", remote) // counts until 36:00:00
+	f.try(t, "ann", account.Secret("x"), remote) // counts until 36:00:00
 	f.advance(12*time.Hour + time.Second)
-	f.try(t, "ann", "x", remote)
+	f.try(t, "ann", account.Secret("x"), remote)
 	if !f.try(t, "ann", goodPassword, remote) {
 		t.Error("the first failure still counts after a day")
 	}
 	for range 2 {
-		f.try(t, "ann", "x", remote)
+		f.try(t, "ann", account.Secret("x"), remote)
 	}
 	f.advance(24 * time.Hour)
-	f.try(t, "ann", "x", remote)
+	f.try(t, "ann", account.Secret("x"), remote)
 	if f.try(t, "ann", goodPassword, remote) {
 		t.Error("failures of exactly a day ago do not count")
 	}
@@ -109,7 +109,7 @@ func TestLockAcct(t *testing.T) {
 		t.Errorf("got %+v, %v", got, err)
 	}
 	// Ending it ends a lock by failures too.
-	f.try(t, "ann", "x", remote)
+	f.try(t, "ann", account.Secret("x"), remote)
 	if f.try(t, "ann", goodPassword, remote) {
 		t.Fatal("not locked")
 	}
@@ -139,7 +139,7 @@ func TestLoopbackIsNotLockedOut(t *testing.T) {
 			f.setPolicy(account.Policy{AutoLockLimit: 3})
 			f.create(t, "ann")
 			for _, from := range tt.failures {
-				f.try(t, "ann", "x", from)
+				f.try(t, "ann", account.Secret("x"), from)
 			}
 			if ok := f.try(t, "ann", goodPassword, netip.MustParseAddr(tt.client)); ok != tt.ok {
 				t.Errorf("got %v, want %v", ok, tt.ok)
@@ -152,10 +152,10 @@ func TestLoopbackIsNotLockedOut(t *testing.T) {
 			f.setPolicy(account.Policy{AutoLockLimit: 3})
 			f.create(t, "ann")
 			for range 3 {
-				f.try(t, "ann", "x", remote)
+				f.try(t, "ann", account.Secret("x"), remote)
 			}
 			for range 3 {
-				f.try(t, "ann", "x", loopback)
+				f.try(t, "ann", account.Secret("x"), loopback)
 			}
 			if f.try(t, "ann", goodPassword, loopback) {
 				t.Error("logged in")
@@ -170,7 +170,7 @@ func TestLockFromAWrongClock(t *testing.T) {
 	f.setPolicy(account.Policy{AutoLockLimit: 1})
 	f.create(t, "ann")
 	f.advance(10 * 365 * 24 * time.Hour)
-	f.try(t, "ann", "x", remote)
+	f.try(t, "ann", account.Secret("x"), remote)
 	f.advance(-10 * 365 * 24 * time.Hour)
 	if !f.try(t, "ann", goodPassword, remote) {
 		t.Error("refused")

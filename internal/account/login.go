@@ -74,10 +74,10 @@ func (s *Service) Authenticate(ctx context.Context, l Login, pw Secret, from net
 // attempt hashes once and judges the result in one transaction, so that of
 // attempts side by side each sees the failures of those before it.
 func (s *Service) attempt(ctx context.Context, key Key, pw Secret, from netip.Addr) (User, verdict, error) {
-	// The empty hash of an account that is not there makes verify compute a
-	// dummy's.
-	read, err := s.store.Account(ctx, key)
-	if err != nil && !errors.Is(err, ErrNotFound) {
+	// A name that nobody has is checked against the hash of its stand-in. What
+	// comes out does not matter: judge is not asked.
+	read, err := s.store.Candidate(ctx, key)
+	if err != nil {
 		return User{}, unknown, err
 	}
 	match, stale, err := s.hasher.verify(ctx, read.Hash, pw)
@@ -119,7 +119,7 @@ func (s *Service) attempt(ctx context.Context, key Key, pw Secret, from netip.Ad
 		return User{}, unknown, err
 	}
 	switch v {
-	case unknown, overtaken:
+	case overtaken:
 		return User{}, v, nil
 	case right:
 		if stale {

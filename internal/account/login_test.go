@@ -3,6 +3,7 @@ package account_test
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -14,6 +15,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/crypto/argon2"
 
 	"mrci.dev/mrci/internal/account"
 	"mrci.dev/mrci/internal/account/accounttest"
@@ -37,10 +39,10 @@ func TestAuthenticate(t *testing.T) {
 		{"address wins", account.Login{Name: "nobody", Email: "ann@example.org"}, goodPassword, true},
 		{"address that is none does not", account.Login{Name: "ann", Email: "nope"}, goodPassword, true},
 
-		{"wrong", account.Login{Name: "ann"}, "Tr0ub4dor&4", false},
-		{"another case", account.Login{Name: "ann"}, "tr0ub4dor&3", false},
-		{"longer", account.Login{Name: "ann"}, goodPassword + " ", false},
-		{"empty", account.Login{Name: "ann"}, "", false},
+		{"wrong", account.Login{Name: "ann"}, account.Secret("Tr0ub4dor&4"), false},
+		{"another case", account.Login{Name: "ann"}, account.Secret("tr0ub4dor&3"), false},
+		{"longer", account.Login{Name: "ann"}, account.Secret(string(goodPassword) + " "), false},
+		{"empty", account.Login{Name: "ann"}, nil, false},
 		{"unknown name", account.Login{Name: "nobody"}, goodPassword, false},
 		{"unknown address", account.Login{Email: "x@example.org"}, goodPassword, false},
 		{"unknown address wins", account.Login{Name: "ann", Email: "x@example.org"}, goodPassword, false},
@@ -75,7 +77,7 @@ func TestRefusalsCostTheSame(t *testing.T) {
 	}
 	f.create(t, "failed")
 	for range 3 {
-		f.try(t, "failed", "x", remote)
+		f.try(t, "failed", account.Secret("x"), remote)
 	}
 	for _, tt := range []struct {
 		name  string
@@ -85,14 +87,14 @@ func TestRefusalsCostTheSame(t *testing.T) {
 		{"unknown", account.Login{Name: "nobody"}, goodPassword},
 		{"unknown address", account.Login{Email: "x@y.z"}, goodPassword},
 		{"reserved name", account.Login{Name: "root"}, goodPassword},
-		{"wrong", account.Login{Name: "ann"}, "x"},
-		{"wrong and empty", account.Login{Name: "ann"}, ""},
-		{"wrong, and locks", account.Login{Name: "ann"}, "x"},
+		{"wrong", account.Login{Name: "ann"}, account.Secret("x")},
+		{"wrong and empty", account.Login{Name: "ann"}, nil},
+		{"wrong, and locks", account.Login{Name: "ann"}, account.Secret("x")},
 		{"locked, right", account.Login{Name: "ann"}, goodPassword},
-		{"locked, wrong", account.Login{Name: "ann"}, "x"},
+		{"locked, wrong", account.Login{Name: "ann"}, account.Secret("x")},
 		{"locked by failures, right", account.Login{Name: "failed"}, goodPassword},
 		{"locked by lock_acct, right", account.Login{Name: "blocked"}, goodPassword},
-		{"locked by lock_acct, wrong", account.Login{Name: "blocked"}, "x"},
+		{"locked by lock_acct, wrong", account.Login{Name: "blocked"}, account.Secret("x")},
 		{"hash that cannot be read", account.Login{Name: "broken"}, goodPassword},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -112,13 +114,49 @@ func TestRefusalsCostTheSame(t *testing.T) {
 	}
 }
 
+// The account that stands in for a name that nobody has does not let anybody
+// in, whatever its password is, and is left as it was.
+func TestStandInOpensNothing(t *testing.T) {
+	f := newFixture(t)
+	u := f.create(t, "ann")
+	_, recovery, err := f.RequestRecovery(ctx, account.Login{Name: "ann"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.try(t, "ann", account.Secret("x"), remote)
+	before, err := f.store.Account(ctx, account.Key{ID: u.ID})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range []account.Login{{Name: "nobody"}, {Email: "nobody@example.org"}} {
+		for _, pw := range []account.Secret{goodPassword, account.Secret("x")} {
+			if u, err := f.Authenticate(ctx, l, pw, remote); err != account.ErrRefused || u != (account.User{}) {
+				t.Errorf("%+v: got %+v, %v, want ErrRefused", l, u, err)
+			}
+		}
+		if u, err := f.CheckRecovery(ctx, l, recovery, remote); err != account.ErrRecoveryRefused || u != (account.User{}) {
+			t.Errorf("%+v: got %+v, %v, want ErrRecoveryRefused", l, u, err)
+		}
+		if _, err := f.Recover(ctx, l, recovery, account.Secret("Other-horse8"), remote); err != account.ErrRecoveryRefused {
+			t.Errorf("%+v: got %v, want ErrRecoveryRefused", l, err)
+		}
+	}
+	after, err := f.store.Account(ctx, account.Key{ID: u.ID})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(before, after); diff != "" {
+		t.Error(diff)
+	}
+}
+
 // A login without a failure behind it waits for no disk.
 func TestSuccessWritesOnlyToClear(t *testing.T) {
 	f := newFixture(t)
 	f.create(t, "ann")
 	for _, want := range []int{0, 1, 0} {
 		if want == 1 {
-			f.try(t, "ann", "x", remote)
+			f.try(t, "ann", account.Secret("x"), remote)
 		}
 		before := f.store.Counts().Written
 		if !f.try(t, "ann", goodPassword, remote) {
@@ -142,7 +180,7 @@ func TestRefusalsAreHeldBack(t *testing.T) {
 				var got []time.Duration
 				for range 10 {
 					start := time.Now()
-					f.try(t, name, "x", remote)
+					f.try(t, name, account.Secret("x"), remote)
 					got = append(got, time.Since(start))
 				}
 				const ms = time.Millisecond
@@ -153,12 +191,12 @@ func TestRefusalsAreHeldBack(t *testing.T) {
 
 				// Another name is not slower, and the same in another case is.
 				start := time.Now()
-				f.try(t, "other", "x", remote)
+				f.try(t, "other", account.Secret("x"), remote)
 				if d := time.Since(start); d != 0 {
 					t.Errorf("another name waits %v", d)
 				}
 				start = time.Now()
-				f.try(t, strings.ToUpper(name), "x", remote)
+				f.try(t, strings.ToUpper(name), account.Secret("x"), remote)
 				if d := time.Since(start); d != 500*ms {
 					t.Errorf("another case waits %v", d)
 				}
@@ -167,7 +205,7 @@ func TestRefusalsAreHeldBack(t *testing.T) {
 				gone := errors.New("client has gone")
 				short, cancel := context.WithTimeoutCause(ctx, 50*ms, gone)
 				defer cancel()
-				if _, err := f.Authenticate(short, account.Login{Name: name}, "x", remote); !errors.Is(err, gone) {
+				if _, err := f.Authenticate(short, account.Login{Name: name}, account.Secret("x"), remote); !errors.Is(err, gone) {
 					t.Errorf("got %v, want the cause", err)
 				}
 
@@ -175,12 +213,12 @@ func TestRefusalsAreHeldBack(t *testing.T) {
 				f.advance(25 * time.Hour)
 				start = time.Now()
 				for range 5 {
-					f.try(t, name, "x", remote)
+					f.try(t, name, account.Secret("x"), remote)
 				}
 				if name == "ann" {
 					f.try(t, name, goodPassword, remote)
 					for range 5 {
-						f.try(t, name, "x", remote)
+						f.try(t, name, account.Secret("x"), remote)
 					}
 				}
 				if d := time.Since(start); d != 0 {
@@ -277,7 +315,7 @@ func TestPasswordChangesMeanwhile(t *testing.T) {
 	var once sync.Once
 	store := hookStore{f.store, func() {
 		once.Do(func() {
-			if err := f.SetPassword(ctx, u.ID, "N3xt&Better1"); err != nil {
+			if err := f.SetPassword(ctx, u.ID, account.Secret("N3xt&Better1")); err != nil {
 				t.Error(err)
 			}
 		})
@@ -286,7 +324,7 @@ func TestPasswordChangesMeanwhile(t *testing.T) {
 	if _, err := s.Authenticate(ctx, account.Login{Name: "ann"}, goodPassword, remote); err != account.ErrRefused {
 		t.Errorf("the old password: got %v, want ErrRefused", err)
 	}
-	if _, err := s.Authenticate(ctx, account.Login{Name: "ann"}, "N3xt&Better1", remote); err != nil {
+	if _, err := s.Authenticate(ctx, account.Login{Name: "ann"}, account.Secret("N3xt&Better1"), remote); err != nil {
 		t.Errorf("the new password: %v", err)
 	}
 
@@ -333,7 +371,7 @@ func TestHashIsRenewed(t *testing.T) {
 	if err := f.hasher.SetParams(account.HashParams{KiB: 16, Time: 2}); err != nil {
 		t.Fatal(err)
 	}
-	f.try(t, "ann", "x", remote)
+	f.try(t, "ann", account.Secret("x"), remote)
 	if stored() != old {
 		t.Error("a wrong password renewed the hash")
 	}
@@ -341,11 +379,34 @@ func TestHashIsRenewed(t *testing.T) {
 		t.Fatal("refused")
 	}
 	renewed := stored()
-	if !strings.HasPrefix(renewed, "$argon2id$v=19$m=16,t=2,p=1$") {
+	if !strings.HasPrefix(renewed, "$argon2id-sha512$v=19$m=16,t=2,p=1$") {
 		t.Errorf("got %s", renewed)
 	}
 	if !f.try(t, "ann", goodPassword, remote) || stored() != renewed {
 		t.Error("renewed again, or refused")
+	}
+}
+
+// A record of plain Argon2id, as others store it, opens once with its own form
+// and then has the form of this host.
+func TestPlainHashIsReplaced(t *testing.T) {
+	f := newFixture(t)
+	u := f.create(t, "ann")
+	b64 := base64.RawStdEncoding.EncodeToString
+	salt := []byte("0123456789abcdef")
+	plain := fmt.Sprintf("$argon2id$v=19$m=8,t=1,p=1$%s$%s", b64(salt), b64(argon2.IDKey(goodPassword, salt, 1, 8, 1, 32)))
+	f.change(t, u.ID, func(r *account.Record) { r.Hash = plain })
+	if f.try(t, "ann", account.Secret("x"), remote) || f.record(t, u.ID).Hash != plain {
+		t.Error("a wrong password logs in, or has replaced the hash")
+	}
+	if !f.try(t, "ann", goodPassword, remote) {
+		t.Fatal("refused")
+	}
+	if got := f.record(t, u.ID).Hash; !strings.HasPrefix(got, "$argon2id-sha512$v=19$m=8,t=1,p=1$") {
+		t.Errorf("got %s", got)
+	}
+	if !f.try(t, "ann", goodPassword, remote) {
+		t.Error("refused with the new hash")
 	}
 }
 
@@ -397,12 +458,13 @@ func TestAttemptsAreReported(t *testing.T) {
 	f.setPolicy(account.Policy{AutoLockLimit: 2})
 	u := f.create(t, "ann")
 	now := f.now.Truncate(time.Second)
-	f.try(t, "nobody", "x", remote)
+	f.try(t, "nobody", account.Secret("x"), remote)
 	f.try(t, "ann", goodPassword, loopback)
-	f.try(t, "ann", "x", remote)
-	f.try(t, "ann", "x", remote)
-	f.try(t, "ann", "x", remote)
+	f.try(t, "ann", account.Secret("x"), remote)
+	f.try(t, "ann", account.Secret("x"), remote)
+	f.try(t, "ann", account.Secret("x"), remote)
 	want := []account.Attempt{
+		{Time: now, From: remote}, // nobody's
 		{Time: now, From: loopback, User: u.ID, Accepted: true},
 		{Time: now, From: remote, User: u.ID, Counted: true},
 		{Time: now, From: remote, User: u.ID, Counted: true, Locked: true},

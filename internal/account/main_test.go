@@ -16,7 +16,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-const goodPassword account.Secret = "Tr0ub4dor&3"
+var goodPassword = account.Secret("Tr0ub4dor&3")
 
 var (
 	remote   = netip.MustParseAddr("192.0.2.7")

@@ -39,6 +39,28 @@ func Fold(s string) string {
 	return norm.NFC.String(strings.Map(foldRune, norm.NFC.String(s)))
 }
 
+// foldSecret is Fold for a secret. Its result, which the caller wipes, is the
+// only copy of the text, but for the single characters that NFC composes.
+func foldSecret(s Secret) Secret {
+	composed := composeSecret(s)
+	defer composed.Wipe()
+	folded := make(Secret, 0, utf8.UTFMax*utf8.RuneCount(composed)) // never grows: a copy would stay behind
+	for rest := composed; len(rest) > 0; {
+		r, size := utf8.DecodeRune(rest)
+		folded = utf8.AppendRune(folded, foldRune(r))
+		rest = rest[size:]
+	}
+	defer folded.Wipe()
+	return composeSecret(folded)
+}
+
+// composeSecret returns the NFC of s. Its space never grows, which would leave
+// a copy behind: NFC makes a text three times as long at most, and package norm
+// puts two bytes behind every 30th of the marks of one letter.
+func composeSecret(s Secret) Secret {
+	return norm.NFC.Append(make(Secret, 0, 4*len(s)), s...)
+}
+
 // foldRune returns one rune for all that differ from r only in simple case.
 func foldRune(r rune) rune {
 	low := r

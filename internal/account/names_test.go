@@ -223,13 +223,19 @@ func TestCheckLogin(t *testing.T) {
 }
 
 func FuzzNames(f *testing.F) {
-	for _, seed := range []string{"", "ann", "Jo\u0308rg", "root", "a@b.c", "\u0345α", "\u1fb3", "a\u202eb", "\xff", "ẞ", "İ", "K"} {
+	for _, seed := range []string{
+		"", "ann", "Jo\u0308rg", "root", "a@b.c", "\u0345α", "\u1fb3", "a\u202eb", "\xff", "ẞ", "İ", "K",
+		"\u0390\ufb2c\U0001d160", "a" + strings.Repeat("\u0344", 40), strings.Repeat("\u0344", 31), "Ångstro\u0308m-\u212b",
+	} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
 		key := account.Fold(s)
 		if again := account.Fold(key); again != key {
 			t.Errorf("fold %q: %q, folded again %q", s, key, again)
+		}
+		if secret, grew := account.FoldSecret(account.Secret(s)); string(secret) != key || grew {
+			t.Errorf("fold %q: %q as a secret, %q as a name, grew %v", s, string(secret), key, grew)
 		}
 		if account.CheckName(s) == nil {
 			if len(s) > 24 || utf8.RuneCountInString(s) < 2 || !utf8.ValidString(s) || key == "root" {

@@ -1,6 +1,7 @@
 package account
 
 import (
+	"bytes"
 	"crypto/rand"
 	_ "embed"
 	"strings"
@@ -55,11 +56,10 @@ var common = sync.OnceValue(func() map[string]bool {
 // from "not the current one": nil, or a *RuleError.
 func checkPassword(rule PasswordRule, who NewAccount, pw Secret) error {
 	bad := func(text string) error { return &RuleError{Field: "password", Text: text} }
-	text := string(pw)
-	if !utf8.ValidString(text) {
+	if !utf8.Valid(pw) {
 		return bad("the password is not valid UTF-8; use another one")
 	}
-	chars := utf8.RuneCountInString(text)
+	chars := utf8.RuneCount(pw)
 	if chars > maxSecretChars {
 		return bad("the password is longer than 200 characters; use a shorter one")
 	}
@@ -71,27 +71,28 @@ func checkPassword(rule PasswordRule, who NewAccount, pw Secret) error {
 		if chars < minClassesChars {
 			return bad("the password is shorter than 8 characters; use a longer one")
 		}
-		if missing := missingClasses(text); missing != "" {
+		if missing := missingClasses(pw); missing != "" {
 			return bad("the password lacks " + missing + "; add it")
 		}
 	}
-	folded := Fold(text)
+	folded := foldSecret(pw)
+	defer folded.Wipe()
 	for _, part := range []struct{ text, name string }{
 		{who.Email, "e-mail address"}, {who.Name, "user name"}, {who.Display, "display name"},
 	} {
-		if part.text != "" && strings.Contains(folded, Fold(part.text)) {
+		if part.text != "" && bytes.Contains(folded, []byte(Fold(part.text))) {
 			return bad("the password contains the " + part.name + "; leave it out")
 		}
 	}
-	if common()[folded] {
+	if common()[string(folded)] { // as an index it is not copied
 		return bad("the password is one of the most common ones; use another one")
 	}
 	return nil
 }
 
 // missingClasses names the kinds of characters that RuleClasses wants and
-// text lacks.
-func missingClasses(text string) string {
+// pw lacks.
+func missingClasses(pw Secret) string {
 	var missing []string
 	for _, class := range []struct {
 		name string
@@ -102,7 +103,7 @@ func missingClasses(text string) string {
 		{"a number", unicode.IsNumber},
 		{"a punctuation character or symbol", func(r rune) bool { return unicode.IsPunct(r) || unicode.IsSymbol(r) }},
 	} {
-		if strings.IndexFunc(text, class.has) < 0 {
+		if bytes.IndexFunc(pw, class.has) < 0 {
 			missing = append(missing, class.name)
 		}
 	}
@@ -127,7 +128,7 @@ const (
 // both rules except, once in a while, for containing a short name.
 func generate(who NewAccount) Secret {
 	for {
-		text := make([]byte, 0, generatedChars)
+		text := make(Secret, 0, generatedChars)
 		for _, class := range []string{genLower, genUpper, genDigit, genSymbol} {
 			text = append(text, class[below(len(class))])
 		}
@@ -138,9 +139,10 @@ func generate(who NewAccount) Secret {
 			j := below(i + 1)
 			text[i], text[j] = text[j], text[i]
 		}
-		if checkPassword(RuleClasses, who, Secret(text)) == nil {
-			return Secret(text)
+		if checkPassword(RuleClasses, who, text) == nil {
+			return text
 		}
+		text.Wipe()
 	}
 }
 

@@ -82,6 +82,13 @@ type Store interface {
 	// Account reads one account.
 	Account(ctx context.Context, key Key) (Record, error)
 
+	// Candidate reads one account for an attempt. For a key that nobody has it
+	// reads a stand-in: another account, the same one for that key as long as
+	// the store is open, of which it returns all but the User. So the attempt
+	// costs what it costs for an account, the parameters of the hash included.
+	// A store without accounts returns the zero Record.
+	Candidate(ctx context.Context, key Key) (Record, error)
+
 	// Create adds an account with a new id. It returns ErrNameTaken or
 	// ErrEmailTaken, in this order, if a folded name or address exists, and
 	// ErrNotFirst if first is set and there is any account.
@@ -95,7 +102,7 @@ type Store interface {
 
 	// Attempt reads an account, lets judge decide about one login, and stores
 	// the tally that judge returns if judge also returns true. For a key that
-	// nobody has it writes to a row that belongs to no account before it
+	// nobody has it reads the stand-in and writes its tally as it was before it
 	// returns ErrNotFound, so that the cost tells nothing.
 	Attempt(ctx context.Context, key Key, judge func(Record) (Tally, bool)) error
 

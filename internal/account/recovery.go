@@ -36,23 +36,23 @@ func (r Recovery) validAt(now time.Time) bool {
 func (s *Service) RequestRecovery(ctx context.Context, l Login) (User, Secret, error) {
 	key, ok := l.key()
 	if !ok {
-		return User{}, "", CheckLogin(l)
+		return User{}, nil, CheckLogin(l)
 	}
 	u, err := s.user(ctx, key)
 	if err != nil {
-		return User{}, "", err
+		return User{}, nil, err
 	}
 	pw := generate(NewAccount{Name: u.Name, Email: u.Email, Display: u.Display})
 	hash, err := s.hasher.hash(ctx, pw)
-	if err != nil {
-		return User{}, "", err
+	if err == nil {
+		u, err = s.change(ctx, u.ID, func(r *Record) error {
+			r.Recovery = Recovery{Hash: hash, Made: s.now()}
+			return nil
+		})
 	}
-	u, err = s.change(ctx, u.ID, func(r *Record) error {
-		r.Recovery = Recovery{Hash: hash, Made: s.now()}
-		return nil
-	})
 	if err != nil {
-		return User{}, "", err
+		pw.Wipe()
+		return User{}, nil, err
 	}
 	s.log.Info("recovery password made", "user", u.ID)
 	return u, pw, nil
@@ -138,8 +138,8 @@ func (s *Service) checkRecovery(ctx context.Context, l Login, pw Secret, from ne
 // attemptRecovery hashes once and judges the result in one transaction, as
 // attempt does.
 func (s *Service) attemptRecovery(ctx context.Context, key Key, pw Secret, from netip.Addr) (Record, verdict, error) {
-	read, err := s.store.Account(ctx, key)
-	if err != nil && !errors.Is(err, ErrNotFound) {
+	read, err := s.store.Candidate(ctx, key)
+	if err != nil {
 		return Record{}, unknown, err
 	}
 	match, _, err := s.hasher.verify(ctx, read.Recovery.Hash, pw)
@@ -184,7 +184,7 @@ func (s *Service) attemptRecovery(ctx context.Context, key Key, pw Secret, from 
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		return Record{}, unknown, err
 	}
-	if v != wrong {
+	if v == right || v == overtaken {
 		return judged, v, nil
 	}
 	if tried.Voided {

@@ -9,10 +9,14 @@ import (
 // hidden stands wherever a secret would be printed.
 const hidden = "[hidden]"
 
-// Secret is a password. Printing, logging or encoding it shows [hidden];
-// string(s) is the way to the text. Do not use it as the key of a map: JSON
-// takes keys of a string type as they are.
-type Secret string
+// Secret is a password, in memory that can be wiped. Printing, logging or
+// encoding it shows [hidden]. Whoever was given one calls Wipe when it has been
+// used; the functions of this package only read what is passed to them. It is
+// never made a string, except where it is shown: nobody can wipe that.
+type Secret []byte
+
+// Wipe overwrites the text.
+func (s Secret) Wipe() { clear(s) }
 
 // String hides the text.
 func (Secret) String() string { return hidden }

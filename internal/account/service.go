@@ -37,14 +37,16 @@ type Policy struct {
 	PasswordRule  PasswordRule
 }
 
-// Attempt is what happened in one try to log in to an account that exists, or
-// to recover it; it is the material of a row of auth_log (state 1.9). A right
-// recovery password is reported when the account has been recovered with it.
+// Attempt is what happened in one try to log in to an account, or to recover
+// it; it is the material of a row of auth_log (state 1.9). A right recovery
+// password is reported when the account has been recovered with it. A try for
+// a name that nobody has is reported without a User, so that whoever keeps
+// attempts does the same work for it.
 type Attempt struct {
 	Time     time.Time
 	From     netip.Addr
-	User     wire.UserID
-	Recovery bool // with a recovery password; false: a login
+	User     wire.UserID // zero: there is no such account
+	Recovery bool        // with a recovery password; false: a login
 	Accepted bool
 	Counted  bool // a failure that counts; not while locked, or without a valid recovery password
 	Locked   bool // this failure locked the account
@@ -243,12 +245,13 @@ func (s *Service) CreateAdminWith(ctx context.Context, name string, pw Secret) (
 func (s *Service) createAdmin(ctx context.Context, name string, first bool) (User, Secret, error) {
 	n, err := newAdmin(name)
 	if err != nil {
-		return User{}, "", err
+		return User{}, nil, err
 	}
 	pw := generate(n)
 	u, err := s.create(ctx, User{Name: n.Name, Email: n.Email, Rank: adminRank, NewPasswordReq: true}, pw, first)
 	if err != nil {
-		return User{}, "", err
+		pw.Wipe()
+		return User{}, nil, err
 	}
 	return u, pw, nil
 }
@@ -288,14 +291,14 @@ func (s *Service) EnsureFirstAdmin(ctx context.Context) (name string, pw Secret,
 	// Saves the hash at every start but the first; Create decides.
 	page, err := s.List(ctx, Filter{}, 0, 1)
 	if err != nil || page.Total > 0 {
-		return "", "", false, err
+		return "", nil, false, err
 	}
 	u, pw, err := s.createAdmin(ctx, FirstAdmin, true)
 	switch {
 	case errors.Is(err, ErrNotFirst):
-		return "", "", false, nil
+		return "", nil, false, nil
 	case err != nil:
-		return "", "", false, err
+		return "", nil, false, err
 	}
 	return u.Name, pw, true, nil
 }
@@ -389,12 +392,13 @@ func (r *Record) setHash(hash string) {
 func (s *Service) ResetPassword(ctx context.Context, name string) (User, Secret, error) {
 	u, err := s.Find(ctx, name)
 	if err != nil {
-		return User{}, "", err
+		return User{}, nil, err
 	}
 	pw := generate(NewAccount{Name: u.Name, Email: u.Email, Display: u.Display})
 	u, err = s.resetPassword(ctx, u.ID, pw, true)
 	if err != nil {
-		return User{}, "", err
+		pw.Wipe()
+		return User{}, nil, err
 	}
 	return u, pw, nil
 }

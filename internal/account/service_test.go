@@ -87,7 +87,7 @@ func TestCheckNewOrder(t *testing.T) {
 	} {
 		t.Run(fmt.Sprintf("%+v", tt.n), func(t *testing.T) {
 			err := f.CheckNew(ctx, tt.n)
-			_, createErr := f.Create(ctx, tt.n, "short")
+			_, createErr := f.Create(ctx, tt.n, account.Secret("short"))
 			if tt.field == "" {
 				if err != nil {
 					t.Error(err)
@@ -175,7 +175,7 @@ func TestEnsureFirstAdmin(t *testing.T) {
 			if err != nil {
 				t.Error(err)
 			}
-			if made != (name != "") || made != (pw != "") {
+			if made != (name != "") || made != (pw != nil) {
 				t.Errorf("made %v, name %q", made, name)
 			}
 			if made {
@@ -201,7 +201,7 @@ func TestEnsureFirstAdmin(t *testing.T) {
 }
 
 func TestSetPassword(t *testing.T) {
-	const next account.Secret = "N3xt&Better1"
+	next := account.Secret("N3xt&Better1")
 	f := newFixture(t)
 	u := f.create(t, "ann")
 	if _, err := f.store.Change(ctx, u.ID, func(r *account.Record) error { r.NewPasswordReq = true; return nil }); err != nil {
@@ -209,8 +209,8 @@ func TestSetPassword(t *testing.T) {
 	}
 
 	wantRule(t, f.SetPassword(ctx, u.ID, goodPassword), "password")
-	wantRule(t, f.SetPassword(ctx, u.ID, "short"), "password")
-	wantRule(t, f.SetPassword(ctx, u.ID, "xX3$ANN@example.org"), "password")
+	wantRule(t, f.SetPassword(ctx, u.ID, account.Secret("short")), "password")
+	wantRule(t, f.SetPassword(ctx, u.ID, account.Secret("xX3$ANN@example.org")), "password")
 	if got, _ := f.User(ctx, u.ID); !got.NewPasswordReq {
 		t.Error("a refused password cleared the demand")
 	}
@@ -256,8 +256,8 @@ func TestResetPasswordAndElevate(t *testing.T) {
 	u := f.create(t, "ann")
 	lock := func() {
 		t.Helper()
-		f.try(t, "ann", "x", remote)
-		f.try(t, "ann", "x", remote)
+		f.try(t, "ann", account.Secret("x"), remote)
+		f.try(t, "ann", account.Secret("x"), remote)
 		if got, _ := f.User(ctx, u.ID); !got.LockedAt(f.now) {
 			t.Fatal("not locked")
 		}
@@ -378,6 +378,10 @@ func (s errStore) Account(context.Context, account.Key) (account.Record, error) 
 	return account.Record{}, s.err
 }
 
+func (s errStore) Candidate(context.Context, account.Key) (account.Record, error) {
+	return account.Record{}, s.err
+}
+
 func (s errStore) Accounts(context.Context, account.Query) (account.Page, error) {
 	return account.Page{}, s.err
 }
@@ -406,7 +410,7 @@ func TestStoreErrors(t *testing.T) {
 		"Rename":           func() error { _, err := s.Rename(ctx, wire.UserID{1}, "ann"); return err },
 		"EnsureFirstAdmin": func() error { _, _, _, err := s.EnsureFirstAdmin(ctx); return err },
 		"Authenticate": func() error {
-			_, err := s.Authenticate(ctx, account.Login{Name: "ann"}, "x", remote)
+			_, err := s.Authenticate(ctx, account.Login{Name: "ann"}, account.Secret("x"), remote)
 			return err
 		},
 	} {
@@ -433,13 +437,19 @@ func TestBusyHasher(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, call := range map[string]func() error{
-		"known":   func() error { _, err := s.Authenticate(ctx, account.Login{Name: "ann"}, "x", remote); return err },
-		"unknown": func() error { _, err := s.Authenticate(ctx, account.Login{Name: "bob"}, "x", remote); return err },
+		"known": func() error {
+			_, err := s.Authenticate(ctx, account.Login{Name: "ann"}, account.Secret("x"), remote)
+			return err
+		},
+		"unknown": func() error {
+			_, err := s.Authenticate(ctx, account.Login{Name: "bob"}, account.Secret("x"), remote)
+			return err
+		},
 		"create": func() error {
 			_, err := s.Create(ctx, account.NewAccount{Name: "bob", Email: "b@b.c"}, goodPassword)
 			return err
 		},
-		"set":   func() error { return s.SetPassword(ctx, u.ID, "N3xt&Better1") },
+		"set":   func() error { return s.SetPassword(ctx, u.ID, account.Secret("N3xt&Better1")) },
 		"reset": func() error { _, _, err := s.ResetPassword(ctx, "ann"); return err },
 		"admin": func() error { _, _, err := s.CreateAdmin(ctx, "boss"); return err },
 	} {

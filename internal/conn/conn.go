@@ -251,6 +251,7 @@ func (c *Conn) Finish(flush, linger time.Duration) {
 	}
 	c.stream.closeWrite(deadline)
 	drop := make([]byte, 4<<10)
+	defer clear(drop)
 	for dropped := 0; dropped < lingerBytes; {
 		n, err := c.stream.nc.Read(drop)
 		dropped += n

@@ -9,6 +9,9 @@
 // Flush writes what the socket takes at once; the rest is left to a writer
 // goroutine that exists only while there is something to write.
 //
+// What was read is wiped when it has been given back, in the buffers of TLS too:
+// it may have been a password.
+//
 // The package knows frames and nothing of what they mean: who may send what is
 // the session's business. Bytes: protocol 1 and 2. Limits: state 4 and 10.
 package conn

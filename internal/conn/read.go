@@ -36,13 +36,22 @@ type Batch struct {
 func (b Batch) Bytes() []byte { return b.buf.b[:b.buf.n] }
 
 // Single reports whether the batch is one large frame in memory of its own,
-// which then need not be copied to outlive Release.
+// which then need not be copied to outlive Release, and which Release does not
+// wipe.
 func (b Batch) Single() bool { return b.single }
 
-// Release gives the batch's memory back. It is called once.
-func (b Batch) Release() { releaseBuffer(b.buf, b.budget) }
+// Release gives the batch's memory back, wiped: there may be a password in it.
+// It is called once.
+func (b Batch) Release() {
+	if b.single {
+		b.budget.Release(b.buf.reserved)
+		return
+	}
+	releaseBuffer(b.buf, b.budget)
+}
 
 func releaseBuffer(buf *readBuffer, budget Budget) {
+	clear(buf.b[:buf.n])
 	if buf.reserved > 0 {
 		budget.Release(buf.reserved)
 		return
@@ -135,6 +144,7 @@ func (c *Conn) cut(whole int) Batch {
 		// read into a large one, which asks for no more than its frame needs.
 		next := readPool.Get().(*readBuffer)
 		next.n = copy(next.b, rest)
+		clear(rest)
 		c.partial = next
 	}
 	buf.n = whole

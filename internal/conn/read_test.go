@@ -472,3 +472,30 @@ func TestRandomChunks(t *testing.T) {
 		})
 	}
 }
+
+// What was read is wiped when it goes back to the pool, whatever stands behind
+// it in the buffer; what is handed over is not.
+func TestReleaseWipes(t *testing.T) {
+	for _, m := range modes {
+		t.Run(m.String(), func(t *testing.T) {
+			cfg, _ := config(m)
+			c, client := connect(t, m, cfg)
+			stream := frames(300, 200, 500)
+			cut := len(stream) - 100
+			send(t, client, stream[:cut])
+			batch, err := c.ReadBatch()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(batch.Bytes()) > cut {
+				t.Fatalf("a batch of %d bytes", len(batch.Bytes()))
+			}
+			b := batch.Bytes()
+			b = b[:cap(b)]
+			batch.Release()
+			if i := bytes.IndexFunc(b, func(r rune) bool { return r != 0 }); i >= 0 {
+				t.Errorf("%d is left at %d", b[i], i)
+			}
+		})
+	}
+}

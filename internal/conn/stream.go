@@ -62,6 +62,7 @@ func (s *stream) init(nc net.Conn) {
 // stack it needs goes with it. The deadlines of the connection bound it.
 func (s *stream) startTLS(cfg *tls.Config) error {
 	s.below = &below{Conn: s.nc, handshake: maxHandshake}
+	s.below.socket = s.below.readSocket
 	s.tls = tls.Server(s.below, cfg)
 	done := make(chan error)
 	go func() { done <- s.tls.Handshake() }() // ends by the deadline; awaited below
@@ -216,14 +217,16 @@ const maxCiphertext = 128 << 10
 var errHandshakeSize = errors.New("more than 16 KiB before the session was agreed on")
 
 // below stands between tls.Conn and the socket. It limits the handshake, reads
-// without waiting where told so, and gathers the records of one write into one
-// system call.
+// without waiting where told so, wipes what was decrypted, and gathers the
+// records of one write into one system call.
 type below struct {
 	net.Conn
 	// Owned by the goroutine that does the handshake, then by the reader.
 	handshake int // bytes that may still come before the session stands
 	try       bool
 	fd        uintptr // valid during one attempt
+	records   records
+	socket    func(p []byte) (int, error) // readSocket, made once: a closure per read would be garbage
 
 	established atomic.Bool
 
@@ -234,7 +237,10 @@ type below struct {
 	out *writeBuffer // guarded by mu: ciphertext behind sending
 }
 
-func (b *below) Read(p []byte) (int, error) {
+func (b *below) Read(p []byte) (int, error) { return b.records.next(p, b.socket) }
+
+// readSocket reads what the socket has.
+func (b *below) readSocket(p []byte) (int, error) {
 	if b.established.Load() {
 		if b.try {
 			return rawRead(b.fd, p)

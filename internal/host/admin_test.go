@@ -11,6 +11,7 @@ import (
 
 	"mrci.dev/mrci/internal/account"
 	"mrci.dev/mrci/internal/host/hosttest"
+	"mrci.dev/mrci/internal/store"
 	"mrci.dev/mrci/wire"
 )
 
@@ -394,7 +395,7 @@ func TestLoginOvertaken(t *testing.T) {
 				dialogue(c, "auth", "-user user", right)
 				if what == "lock" {
 					admin.Call("lock_acct", "-user user -state 1")
-				} else if err := h.Accounts().SetPassword(t.Context(), u.ID, "Third-horse99"); err != nil {
+				} else if err := h.Accounts().SetPassword(t.Context(), u.ID, account.Secret("Third-horse99")); err != nil {
 					t.Fatal(err)
 				}
 				before, _ := h.Accounts().User(t.Context(), u.ID)
@@ -404,7 +405,7 @@ func TestLoginOvertaken(t *testing.T) {
 				if before != after || who(c) != "" {
 					t.Errorf("changed to %+v, logged in as %q", after, who(c))
 				}
-				if h.Accounts().Confirm(t.Context(), u.ID, other) == nil {
+				if h.Accounts().Confirm(t.Context(), u.ID, account.Secret(other)) == nil {
 					t.Error("the password was changed")
 				}
 			})
@@ -489,40 +490,73 @@ func TestSecretsStayOut(t *testing.T) {
 // a mail or to a terminal. Nothing but refusals, empty lists or the very value
 // may come of it.
 func TestInjection(t *testing.T) {
-	h := hosttest.Start(t)
-	h.User("admin", 1)
+	h := hosttest.Start(t, hosttest.Set("enable_pw_reset=true"))
+	admin := h.User("admin", 1)
 	h.User("victim", 5)
 	c := h.Connect()
 	c.Login("admin")
+	s, err := store.Open(t.Context(), store.Config{Path: h.Conf.DBHostName})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
 	nasty := []string{
 		`x' OR '1'='1`, `%`, `_______`, `x'; DROP TABLE users; --`, "a@b.example\r\nBcc: c@d.example", "a@b.example\n", `%otp%`, `$(reboot)`, "`id`",
 		`\' UNION SELECT hash,salt FROM users --`, "\x1b[2J", "a\u202eb", "-state", `" -user victim -state "1`, "victim\x00",
 	}
+	filters := func(columns []string) (forms []string) {
+		for _, name := range columns {
+			forms = append(forms, "-"+name+" %s -all") // the audit log has them all
+		}
+		return forms
+	}
 	arguments := map[string][]string{
+		"auth": {"-user %s", "-email %s"}, "recover_acct": {"-user %s", "-email %s"},
+		"add_acct":      {"-name %s -email new@example.org", "-name new -email %s", "-name new -email new@example.org -disp %s"},
+		"set_disp_name": {"-new_name %s"}, "add_ranked_cmd": {"-rank 9 -command %s", "-rank 9 -command a -mod %s", "-command a -rank %s"},
 		"rm_acct": {"-force -name %s"}, "lock_acct": {"-state 1 -user %s"}, "set_user_rank": {"-rank 9 -user %s"},
 		"force_set_email": {"-user victim -new_email %s", "-new_email q@q.example -user %s"},
 		"request_new_pw":  {"-req 1 -user %s"}, "request_new_user_name": {"-req 1 -user %s"}, "set_user_name": {"-new_name %s"},
 		"set_email": {"-new_email %s"}, "rm_ranked_cmd": {"-command %s", "-command a -mod %s"},
 		"request_pw_reset": {"-user %s", "-email %s"},
-		"ls_ranked_cmds":   {"-command_name %s"}, "ls_act_log": {"-log_entry %s", "-client_app %s", "-session_id %s"},
-		"ls_auth_log": {"-ip_address %s", "-accepted %s"}, "ls_audit": {"-time_stamp %s"}, "ls_users": {"-user_name %s", "-user_id %s"},
+		"ls_ranked_cmds":   filters([]string{"module_executable", "command_name", "host_rank"}),
+		"ls_act_log":       filters(store.ActivityColumns()), "ls_auth_log": filters(store.AuthColumns()), "ls_audit": filters(store.AuditColumns()),
+		"ls_users": filters([]string{"time_stamp", "user_name", "host_rank", "user_id", "email_verified", "locked"}),
+		"ls_cmds":  {"-find %s"}, "cmd_info": {"-cmd_name %s", "-cmd_id %s"},
+	}
+	// Commands that ask before they refuse.
+	answers := map[string][]string{"auth": {"x", ""}, "recover_acct": {"x", ""}, "add_acct": {""}}
+	asked := map[string]string{
+		"auth":         "PRIV_TEXT, ERR, PRIV_TEXT, TEXT, IDLE 2",
+		"recover_acct": "PRIV_TEXT, ERR, PRIV_TEXT, TEXT, IDLE 2",
+		"add_acct":     "PRIV_TEXT, IDLE 2",
 	}
 	for command, forms := range arguments {
 		for _, form := range forms {
 			for _, n := range nasty {
 				typed := strings.ReplaceAll(strings.ReplaceAll(n, `"`, `\"`), `'`, `\'`)
 				line := fmt.Sprintf(form, `"`+typed+`"`)
-				frames := dialogue(c, command, line)
+				frames := dialogue(c, command, line, answers[command]...)
 				got, text := hosttest.Kinds(frames), hosttest.Texts(wire.Text, frames)+hosttest.Texts(wire.Err, frames)
 				if strings.Contains(text, "argon2") || strings.Contains(text, "message id") {
 					t.Errorf("%s %q says %q", command, line, text)
 				}
 				list := strings.HasPrefix(command, "ls_")
-				ok := got == "ERR, IDLE 3" || got == "ERR, IDLE 6" || list && strings.HasSuffix(got, "TEXT, IDLE 1")
+				ok := got == "ERR, IDLE 3" || got == "ERR, IDLE 6" || list && strings.HasSuffix(got, "TEXT, IDLE 1") || got == asked[command]
 				// These are names, as far as the rules go.
 				if !ok && command == "set_user_name" && got == "MY_INFO@SYS_MSG, IDLE 1" {
 					ok = who(c) == n
 					c.Call("set_user_name", "-new_name admin")
+				}
+				if !ok && command == "set_disp_name" && got == "MY_INFO@SYS_MSG, IDLE 1" {
+					u, err := h.Accounts().User(t.Context(), admin.ID)
+					ok = err == nil && u.Display == strings.TrimSpace(n)
+				}
+				if !ok && command == "add_ranked_cmd" && got == "IDLE 1" {
+					all, err := s.Ranks(t.Context())
+					ok = err == nil && len(all) == 1 && (all[0].Module == n || all[0].Command == n)
+					remove := strings.Replace(line, "-rank 9 ", "", 1)
+					ok = ok && hosttest.Kinds(c.Call("rm_ranked_cmd", remove)) == "IDLE 1"
 				}
 				if !ok {
 					t.Errorf("%s %q: got %s %q", command, line, got, text)
@@ -536,6 +570,10 @@ func TestInjection(t *testing.T) {
 	u, err := h.Accounts().UserByName(t.Context(), "victim")
 	if err != nil || u.Locked || u.Rank != 5 || u.Email != "victim@example.org" {
 		t.Errorf("the account is %+v, %v", u, err)
+	}
+	page, err := h.Accounts().List(t.Context(), account.Filter{}, 0, 0)
+	if err != nil || page.Total != 2 {
+		t.Errorf("%d accounts, %v, want %d", page.Total, err, 2)
 	}
 }
 

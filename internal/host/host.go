@@ -225,7 +225,7 @@ func (h *Host) openRegistry(ctx context.Context) error {
 	commands := append(builtin.Commands(builtin.Config{
 		Accounts: accounts.Config{
 			Rules: h.accounts, Mail: h.mail, Guard: h.guard, Sessions: logins{h.bus, h.log},
-			Background: h.later, Log: h.log,
+			Background: h.later, Log: h.log, Now: h.cfg.Now,
 			Settings: func() accounts.Settings { return commandSettings(h.conf.Load()) },
 		},
 		Host:    hostinfo.Config{Facts: h.facts, Logs: func() hostinfo.Logs { return h.logs }},

@@ -5,8 +5,10 @@ import (
 	"io"
 	"mime/quotedprintable"
 	"net"
+	netmail "net/mail"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -16,6 +18,7 @@ import (
 
 	"mrci.dev/mrci/internal/account"
 	"mrci.dev/mrci/internal/host/hosttest"
+	"mrci.dev/mrci/internal/store"
 	"mrci.dev/mrci/wire"
 )
 
@@ -30,7 +33,7 @@ type letter struct{ to, text string }
 
 func startMail(t *testing.T) *mailbox {
 	t.Helper()
-	m := &mailbox{t: t, mails: make(chan letter, 100)}
+	m := &mailbox{t: t, mails: make(chan letter, 1000)} // more than any test sends
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -265,4 +268,135 @@ func decoded(t *testing.T, mail string) string {
 		t.Fatal(err)
 	}
 	return string(text)
+}
+
+// TestMailHeaders: whatever users have typed, and whatever an account has that
+// did not come through the rules, no mail leaves with a header or a recipient
+// that is not the host's.
+func TestMailHeaders(t *testing.T) {
+	m := startMail(t)
+	h := hosttest.Start(t, m.settings(), hosttest.Set("mail_unverified=true", "enable_pw_reset=true", "enable_email_verify=true",
+		"reset_pw_mail_subject=Bcc: %user_name% ?", "email_verify_subject==?utf-8?q?a=0D=0ABcc:_x?="))
+	for _, bad := range []string{"a\r\nBcc: x@y.example", "a\nBcc: x@y.example", "a\rBcc: x@y.example"} {
+		c := h.Conf
+		for _, key := range []string{"reset_pw_mail_subject", "email_verify_subject"} {
+			if err := c.Set(key + "=" + bad); err == nil {
+				t.Errorf("%s may be %q", key, bad)
+			}
+		}
+	}
+	h.User("admin", 1)
+	root, stranger := h.Connect(), h.Connect()
+	root.Login("admin")
+
+	s, err := store.Open(t.Context(), store.Config{Path: h.Conf.DBHostName})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	alter := func(user account.User, change func(*account.Record) error) account.User {
+		t.Helper()
+		r, err := s.Change(t.Context(), user.ID, change)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r.User
+	}
+	allowed := make(map[string]bool) // addresses that may get mail
+	var letters []letter
+	// mails asks for each kind of mail, and waits for it if it must come.
+	mails := func(user account.User, c *hosttest.Client, must bool) {
+		t.Helper()
+		next := fmt.Sprintf("next-%s@example.org", user.ID.String()[:8])
+		allowed[next] = true
+		for _, ask := range []func(){
+			func() {
+				dialogue(c, "verify_email", "")
+				c.Send(wire.KillCmd, c.ID("verify_email"), 0, "")
+			},
+			func() { // the old address is told
+				alter(user, verified)
+				c.Call("set_email", "-new_email "+next)
+			},
+			func() { stranger.Call("request_pw_reset", `-user "`+user.Name+`"`) },
+		} {
+			ask()
+			if !must {
+				continue
+			}
+			select {
+			case l := <-m.mails:
+				letters = append(letters, l)
+			case <-time.After(20 * time.Second):
+				t.Fatalf("no mail for %q", user.Name)
+			}
+		}
+	}
+	for i, ending := range []string{"\r\n", "\n", "\r", "\r\n\r\n", "\u0085", "\u2028", "\v"} {
+		line := ending + "Bcc: x@y.zz"
+		// What a user can type.
+		name := fmt.Sprintf("typed%d", i)
+		user := h.User(name, 2)
+		allowed[user.Email] = true
+		c := h.Connect()
+		c.Login(name)
+		for _, form := range []string{
+			`set_disp_name -new_name "a%s"`, `set_user_name -new_name "%s"`, `set_email -new_email "%s"`,
+			`set_user_name -new_name "a%s"`, `set_email -new_email "a@b.example%s"`, `set_email -new_email "a%s@b.example"`,
+		} {
+			command, args, _ := strings.Cut(fmt.Sprintf(form, line), " ")
+			c.Call(command, args)
+		}
+		root.Call("force_set_email", fmt.Sprintf(`-user %s -new_email "a@b.example%s"`, name, line))
+		now, err := h.Accounts().User(t.Context(), user.ID)
+		if err != nil || now.Email != user.Email {
+			t.Errorf("%q became an address: %q, %v", line, now.Email, err)
+		}
+		mails(now, c, true)
+
+		// What another program may have stored.
+		for k, change := range []func(*account.Record){
+			func(r *account.Record) { r.Display += line },
+			func(r *account.Record) { r.Name += line },
+			func(r *account.Record) { r.Email += line },
+			func(r *account.Record) { r.Email = "a" + line + r.Email },
+		} {
+			name := fmt.Sprintf("stored%d%d", i, k)
+			user := h.User(name, 2)
+			c := h.Connect()
+			c.Login(name)
+			user = alter(user, func(r *account.Record) error { change(r); return nil })
+			allowed[name+"@example.org"] = true
+			mails(user, c, k == 0) // a display name is in no mail
+		}
+	}
+	h.Stop()
+
+	for len(m.mails) > 0 {
+		letters = append(letters, <-m.mails)
+	}
+	host := []string{"Auto-Submitted", "Content-Transfer-Encoding", "Content-Type", "Date", "From", "Message-Id", "Mime-Version", "Subject", "To"}
+	for _, l := range letters {
+		if !allowed[l.to] {
+			t.Errorf("a mail to %q", l.to)
+		}
+		msg, err := netmail.ReadMessage(strings.NewReader(l.text))
+		if err != nil {
+			t.Fatalf("%v in\n%s", err, l.text)
+		}
+		for key, values := range msg.Header {
+			if !slices.Contains(host, key) && !strings.EqualFold(key, "User-Agent") && !strings.EqualFold(key, "X-Mailer") || len(values) != 1 {
+				t.Errorf("header %s: %q", key, values)
+			}
+		}
+		to, err := msg.Header.AddressList("To")
+		if err != nil || len(to) != 1 || to[0].Address != l.to {
+			t.Errorf("to %v, %v, want %s", to, err, l.to)
+		}
+		head, _, _ := strings.Cut(l.text, "\r\n\r\n")
+		if strings.Contains(strings.ReplaceAll(head, "\r\n", ""), "\n") || strings.Contains(strings.ReplaceAll(head, "\r\n", ""), "\r") {
+			t.Errorf("a bare line end in the header: %q", head)
+		}
+	}
+	t.Logf("%d mails", len(letters))
 }

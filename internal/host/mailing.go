@@ -22,7 +22,7 @@ type mailing struct {
 
 	mu      sync.Mutex
 	mailer  *mail.Mailer
-	way     mail.Config    // that mailer was made from
+	way     mailWay        // that mailer was made for
 	retired []*mail.Mailer // replaced; their mails are still on their way
 	past    mail.Stats     // of mailers that are gone
 }
@@ -34,6 +34,21 @@ func newMailing(settings func() *conf.Config, log *slog.Logger) (*mailing, error
 		return nil, err
 	}
 	return m, nil
+}
+
+// mailWay is what the configuration says about how mails leave.
+type mailWay struct {
+	host     string
+	port     int
+	user     string
+	password conf.Secret
+	from     string
+	tls      string
+	command  string
+}
+
+func mailWayOf(c *conf.Config) mailWay {
+	return mailWay{c.SMTPHost, c.SMTPPort, c.SMTPUser, c.SMTPPassword, c.SMTPFrom, c.SMTPTLS, c.MailClientCmd}
 }
 
 func mailConfig(c *conf.Config, log *slog.Logger) mail.Config {
@@ -57,13 +72,13 @@ func (m *mailing) reload(c *conf.Config) error {
 	for _, file := range made {
 		m.log.Info("mail template written", "file", file)
 	}
-	way := mailConfig(c, m.log)
+	way := mailWayOf(c)
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.mailer != nil && way.SMTP == m.way.SMTP && way.Command == m.way.Command {
+	if m.mailer != nil && way == m.way {
 		return nil
 	}
-	next, err := mail.New(way)
+	next, err := mail.New(mailConfig(c, m.log))
 	if err != nil {
 		return err
 	}
@@ -159,6 +174,7 @@ func (m *mailing) send(ctx context.Context, template, subject string, to account
 	if err != nil {
 		return err
 	}
+	defer msg.Body.Wipe()
 	return m.present().Send(ctx, msg)
 }
 

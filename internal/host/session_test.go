@@ -382,7 +382,7 @@ func TestListUsers(t *testing.T) {
 		t.Helper()
 		for ; users < to; users++ {
 			name := fmt.Sprintf("user%02d", users-1)
-			if _, err := h.Accounts().Create(t.Context(), account.NewAccount{Name: name, Email: name + "@example.org"}, right); err != nil {
+			if _, err := h.Accounts().Create(t.Context(), account.NewAccount{Name: name, Email: name + "@example.org"}, account.Secret(right)); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -8,6 +8,8 @@
 // paused, and while its output has not been taken. The last output of a call
 // is its end; whatever the function does, panic included, there is exactly one.
 //
+// Input that the command does not take is wiped; what it takes is its own.
+//
 // What control frames do in each state of a call is the table of commands 1.5.
 // Order and bounds: DESIGN D4. See DESIGN.md beside this file.
 package instance

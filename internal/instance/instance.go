@@ -40,6 +40,10 @@ type Config struct {
 	// Orphaned takes an async that the session will never see, because the call
 	// was given up before. It answers the command and must not wait.
 	Orphaned func(*Async)
+	// Late takes the end of a call that was given up before: its command has
+	// returned now, or had and the session did not see it. It is called once for
+	// such a call, without a lock, and must not wait.
+	Late func(End)
 	// Group counts the command's goroutine.
 	Group *sync.WaitGroup
 }
@@ -98,7 +102,7 @@ type Instance struct {
 const frameOverhead = 64
 
 // Start runs the command on a goroutine of its own, which ends when its
-// function returns. The payload of first belongs to the instance.
+// function returns. The payload of first belongs to the instance; see Run.
 func Start(ctx context.Context, cfg Config, first wire.Frame) *Instance {
 	i := &Instance{cfg: cfg}
 	i.ctx, i.cancel = context.WithCancelCause(ctx)
@@ -116,8 +120,13 @@ func (i *Instance) run(first wire.Frame) {
 	defer i.cancel(nil)
 	end := Run(i.ctx, (*runtime)(i), i.cfg.Command, first, i.cfg.Log)
 	i.mu.Lock()
+	late := i.abandoned
 	i.put(Output{End: &end})
 	i.mu.Unlock()
+	if late {
+		i.cfg.Late(end)
+		return
+	}
 	i.notify()
 }
 
@@ -128,6 +137,7 @@ func (i *Instance) Deliver(f wire.Frame) (queued int) {
 	defer i.mu.Unlock()
 	size := Cost(f)
 	if i.abandoned {
+		clear(f.Payload)
 		i.cfg.Consumed(size)
 		return 0
 	}
@@ -205,11 +215,13 @@ func (i *Instance) Leftover() []wire.Frame {
 	return left
 }
 
-// dropInput forgets what waits for this call. mu is held.
+// dropInput wipes what waits for this call: it may be the answer to a prompt
+// for a secret. mu is held.
 func (i *Instance) dropInput() {
 	bytes := 0
 	for _, f := range i.in {
 		bytes += Cost(f)
+		clear(f.Payload)
 	}
 	i.in = nil
 	i.inBytes -= bytes
@@ -239,10 +251,16 @@ func (i *Instance) Resume() {
 // behind TERM_CMD or KILL_CMD is left for Leftover.
 func (i *Instance) Abandon(cause error) {
 	i.cancel(cause)
-	var orphans []*Async
+	var (
+		orphans []*Async
+		end     *End
+	)
 	defer func() { // without the lock
 		for _, a := range orphans {
 			i.cfg.Orphaned(a)
+		}
+		if end != nil {
+			i.cfg.Late(*end)
 		}
 	}()
 	i.mu.Lock()
@@ -254,8 +272,11 @@ func (i *Instance) Abandon(cause error) {
 	dropped := i.out
 	i.out, i.outBytes = nil, 0
 	for _, o := range dropped {
-		if o.Async != nil {
+		switch {
+		case o.Async != nil:
 			orphans = append(orphans, o.Async)
+		case o.End != nil:
+			end = o.End
 		}
 	}
 	i.dropInput()
@@ -322,7 +343,9 @@ func (i *Instance) notify() {
 
 // Run prepares a call and runs the command's function with it. It returns how
 // the call ends, after it has sent the ERR that goes with it. It recovers from
-// a panic of the command. Inline commands are run by it directly.
+// a panic of the command. Inline commands are run by it directly. The payload of
+// first is wiped when the command does not get it: it may be the answer to a
+// prompt for a secret that came after the end of its call.
 func Run(ctx context.Context, rt module.Runtime, cmd *module.Listed, first wire.Frame, log *slog.Logger) (end End) {
 	// What goes wrong is said to the client even when the context has ended.
 	// The session may be gone; then nobody is there to be told.
@@ -360,6 +383,12 @@ func Run(ctx context.Context, rt module.Runtime, cmd *module.Listed, first wire.
 
 func call(ctx context.Context, rt module.Runtime, cmd *module.Listed, first wire.Frame) error {
 	desc := cmd.Command
+	given := false
+	defer func() {
+		if !given {
+			clear(first.Payload)
+		}
+	}()
 	args := module.Args{}
 	switch want := desc.Input; {
 	case want == module.AnyInput:
@@ -390,7 +419,14 @@ func call(ctx context.Context, rt module.Runtime, cmd *module.Listed, first wire
 			return err
 		}
 	}
-	return desc.Run(ctx, module.NewCall(rt, cmd.ID, cmd.Name, first, args))
+	if desc.Input == module.TextInput {
+		clear(first.Payload)
+		first.Payload = nil
+	}
+	given = true
+	c := module.NewCall(rt, cmd.ID, cmd.Name, first, args)
+	defer c.End()
+	return desc.Run(ctx, c)
 }
 
 // maxArguments bounds the argument text of a call, in bytes: the paths and

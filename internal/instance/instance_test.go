@@ -45,6 +45,7 @@ func startWith(t *testing.T, cmd *module.Command, first wire.Frame, promptTimeou
 	ctx, cancel := context.WithCancel(context.Background())
 	r.Instance = instance.Start(ctx, instance.Config{
 		Orphaned: func(a *instance.Async) { a.Done(instance.ErrAbandoned) },
+		Late:     func(instance.End) {},
 		Command:  &module.Listed{ID: 300, Name: cmd.Name, Command: cmd}, Branch: 5,
 		Log:           slog.New(slog.NewTextHandler(&r.log, nil)),
 		PromptTimeout: promptTimeout,
@@ -437,6 +438,105 @@ func TestOrder(t *testing.T) {
 			if r.Behind() {
 				t.Error("frames wait behind a call that is over")
 			}
+		})
+	}
+}
+
+// What a command does not take is wiped, whichever way it goes; what it gets as
+// a secret is the frame's own memory, and is wiped when it returns.
+func TestInputIsWiped(t *testing.T) {
+	wiped := func(t *testing.T, what string, f wire.Frame) {
+		t.Helper()
+		for _, b := range f.Payload {
+			if b != 0 {
+				t.Errorf("%s: %q is left", what, f.Payload)
+				return
+			}
+		}
+	}
+	asking := func(t *testing.T) *runner {
+		r := start(t, func(ctx context.Context, c *module.Call) error {
+			if err := c.Text(ctx, "runs"); err != nil {
+				return err
+			}
+			<-ctx.Done()
+			return ctx.Err()
+		})
+		r.wantFrame(wire.Text, "runs")
+		return r
+	}
+	t.Run("killed", func(t *testing.T) {
+		r, a := asking(t), text("answer")
+		r.deliver(a)
+		r.Kill()
+		r.wantEnd(wire.Aborted)
+		wiped(t, "what waited", a)
+	})
+	t.Run("abandoned", func(t *testing.T) {
+		r, a, b := asking(t), text("answer"), text("late answer")
+		r.deliver(a)
+		r.Abandon(errors.New("test"))
+		r.deliver(b)
+		wiped(t, "what waited", a)
+		wiped(t, "what came later", b)
+	})
+	t.Run("terminated", func(t *testing.T) {
+		r, do := gated(t)
+		a := text("answer")
+		r.deliver(a)
+		r.Term()
+		do <- "check"
+		r.wantEnd(wire.Aborted)
+		wiped(t, "what waited", a)
+	})
+	for name, err := range map[string]error{"returned": nil, "failed": errors.New("test")} {
+		t.Run(name, func(t *testing.T) {
+			var got []byte
+			r := start(t, func(ctx context.Context, c *module.Call) error {
+				got, _ = c.Secret(ctx, "?")
+				return err
+			})
+			a, noise := text("answer"), wire.Frame{Type: wire.Bytes, Payload: []byte("noise")}
+			r.wantFrame(wire.PrivText, "?")
+			r.deliver(noise)
+			r.deliver(a)
+			r.wantEnd(map[bool]wire.ReturnCode{true: wire.NoErrors, false: wire.ExecutionFail}[err == nil])
+			wiped(t, "the answer", a)
+			wiped(t, "what was no answer", noise)
+			if len(got) == 0 || &got[0] != &a.Payload[0] {
+				t.Error("the answer was copied")
+			}
+		})
+	}
+	t.Run("panicked", func(t *testing.T) {
+		r := start(t, func(ctx context.Context, c *module.Call) error {
+			_, _ = c.Secret(ctx, "?")
+			panic("test")
+		})
+		a := text("answer")
+		r.deliver(a)
+		r.wantEnd(wire.Crash)
+		wiped(t, "the answer", a)
+	})
+	// An answer that comes after the end of its call begins another one.
+	for name, cmd := range map[string]*module.Command{
+		"arguments that are refused": {Name: "cmd", OneOf: true, Args: []module.Arg{{Name: "user", Doc: "x"}}},
+		"arguments without a use":    {Name: "cmd"},
+		"another type":               {Name: "cmd", Input: module.GenFileInput},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cmd.Run = func(_ context.Context, c *module.Call) error {
+				if c.Input != nil {
+					t.Error("the command gets the text of its arguments")
+				}
+				return nil
+			}
+			first := text("late answer")
+			r := startWith(t, cmd, first, 0)
+			for r.take().End == nil {
+			}
+			r.group.Wait()
+			wiped(t, "the first frame", first)
 		})
 	}
 }

@@ -1,6 +1,7 @@
 package mail
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -50,20 +51,16 @@ type Command struct {
 	args    [][]part
 	inArgs  map[keyword]bool // what goes into arguments, or into the script of a shell
 	shell   bool
-	contain func(*exec.Cmd)
 	delay   time.Duration // for cmd.WaitDelay
 }
 
-// NewCommand takes the line of mail_client_cmd. Before a program starts,
-// contain may put it into a process group of its own and make cmd.Cancel end
-// that group; nil means that only the program itself is killed when its time
-// is over.
-func NewCommand(line string, contain func(*exec.Cmd)) (*Command, error) {
+// NewCommand takes the line of mail_client_cmd.
+func NewCommand(line string) (*Command, error) {
 	c, err := parseCommand(line)
 	if err != nil {
 		return nil, fmt.Errorf("mail_client_cmd: %w", err)
 	}
-	c.contain, c.delay = contain, waitDelay
+	c.delay = waitDelay
 	return c, nil
 }
 
@@ -146,8 +143,8 @@ func checkWord(before, word string, parts []part) error {
 	return nil
 }
 
-// Send runs the program and waits for its end; when ctx ends before, the
-// program is killed. The error has the exit status and the output, with
+// Send runs the program and waits for its end; when ctx ends before, it is
+// killed together with what it has started (on Windows it alone). The error has the exit status and the output, with
 // address, body and code taken out.
 func (c *Command) Send(ctx context.Context, m Message) error {
 	if err := m.check(); err != nil {
@@ -156,10 +153,9 @@ func (c *Command) Send(ctx context.Context, m Message) error {
 	if err := checkForProgram(m.To); err != nil {
 		return err
 	}
-	values := map[keyword]string{
-		messageBody: string(m.Body),
-		subject:     m.Subject,
-		targetEmail: m.To,
+	values := map[keyword]string{subject: m.Subject, targetEmail: m.To}
+	if c.inArgs[messageBody] {
+		values[messageBody] = string(m.Body)
 	}
 	for _, k := range slices.Sorted(maps.Keys(c.inArgs)) {
 		// Most programs take the first for an option, and some the second for
@@ -189,13 +185,11 @@ func (c *Command) Send(ctx context.Context, m Message) error {
 		}
 	}
 	if !c.inArgs[messageBody] {
-		cmd.Stdin = strings.NewReader(string(m.Body))
+		cmd.Stdin = bytes.NewReader(m.Body)
 	}
 	out := new(capture)
 	cmd.Stdout, cmd.Stderr = out, out
-	if c.contain != nil {
-		c.contain(cmd)
-	}
+	contain(cmd)
 
 	err := cmd.Run()
 	switch {

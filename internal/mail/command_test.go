@@ -12,12 +12,13 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"mrci.dev/mrci/internal/account"
 	"mrci.dev/mrci/internal/mail"
 )
 
 func newCommand(t *testing.T, line string) *mail.Command {
 	t.Helper()
-	c, err := mail.NewCommand(line, nil)
+	c, err := mail.NewCommand(line)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -30,7 +31,7 @@ func hostile() mail.Message {
 	msg.To = "o'x*?{1,2}&#~ann@example.org"
 	msg.To = strings.ReplaceAll(msg.To, ",", "")
 	msg.Subject = "$(touch x) `touch x` \"; touch x; ' touch x & | > x < y \\ * ~ $HOME ${IFS} %target_email%  -rf"
-	msg.Body = "Hello $(touch x)`touch x`\n'\"; touch x #\n\n-- \n.\n\\\n%subject% %message_body%\n"
+	msg.Body = account.Secret("Hello $(touch x)`touch x`\n'\"; touch x #\n\n-- \n.\n\\\n%subject% %message_body%\n")
 	return msg
 }
 
@@ -210,7 +211,7 @@ func TestNewCommandRefuses(t *testing.T) {
 		{"ssh in the script", `sh -c 'ssh relay "mail %subject% %target_email%"'`, "ssh, which"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			_, err := mail.NewCommand(tt.line, nil)
+			_, err := mail.NewCommand(tt.line)
 			if tt.want == "" {
 				if err != nil {
 					t.Error(err)
@@ -228,7 +229,7 @@ func TestNewCommandRefuses(t *testing.T) {
 		"env SHELL=/bin/sh mutt -s" + both,
 		"mutt -s 'MRCI: %subject%' -e 'set copy=no' -- %target_email%",
 	} {
-		if _, err := mail.NewCommand(line, nil); err != nil {
+		if _, err := mail.NewCommand(line); err != nil {
 			t.Errorf("%s: %v", line, err)
 		}
 	}
@@ -250,7 +251,7 @@ func TestCommandHostileArguments(t *testing.T) {
 		msg.Subject = lead
 		wantField(t, c.Send(t.Context(), msg), "subject", lead)
 		msg = message()
-		msg.Body = "-x\n"
+		msg.Body = account.Secret("-x\n")
 		wantField(t, c.Send(t.Context(), msg), "message_body", "")
 	}
 	if g, ran := record(t); ran {
@@ -258,7 +259,7 @@ func TestCommandHostileArguments(t *testing.T) {
 	}
 	// On standard input such a body is only text.
 	msg := message()
-	msg.Body = "-x\n"
+	msg.Body = account.Secret("-x\n")
 	if err := newCommand(t, path+" %subject% %target_email%").Send(t.Context(), msg); err != nil {
 		t.Error(err)
 	}
@@ -357,7 +358,7 @@ func FuzzCommandLine(f *testing.F) {
 				t.Error(diff)
 			}
 		}
-		if c, err := mail.NewCommand(line, nil); err == nil && c == nil {
+		if c, err := mail.NewCommand(line); err == nil && c == nil {
 			t.Error("neither a command nor an error")
 		}
 	})

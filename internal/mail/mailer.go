@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os/exec"
 	"sync"
 	"time"
 )
@@ -35,10 +34,8 @@ const maxSends = 4
 // Config says how mails leave. With nothing set there is no way, and Send and
 // Enqueue return ErrNotConfigured.
 type Config struct {
-	SMTP    SMTPConfig // used when Host is set
-	Command string     // mail_client_cmd, used when there is no SMTP.Host
-	// Contain is for NewCommand; it may be nil.
-	Contain func(*exec.Cmd)
+	SMTP    SMTPConfig    // used when Host is set
+	Command string        // mail_client_cmd, used when there is no SMTP.Host
 	Sender  Sender        // takes the mails in place of both, when set
 	Timeout time.Duration // for one mail; 0: one minute
 	Log     *slog.Logger  // nil: silent
@@ -96,7 +93,7 @@ func New(cfg Config) (*Mailer, error) {
 		}
 		m.sender = s
 	case cfg.Command != "":
-		c, err := NewCommand(cfg.Command, cfg.Contain)
+		c, err := NewCommand(cfg.Command)
 		if err != nil {
 			return nil, err
 		}

@@ -15,6 +15,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"mrci.dev/mrci/internal/account"
 	"mrci.dev/mrci/internal/mail"
 )
 
@@ -186,8 +187,8 @@ func message() mail.Message {
 	return mail.Message{
 		To:      "ann@example.org",
 		Subject: "MRCI password reset",
-		Body:    "Hello ann,\nthe code is\n\ns3cr3t-c0de\n",
-		Code:    "s3cr3t-c0de",
+		Body:    account.Secret("Hello ann,\nthe code is\n\ns3cr3t-c0de\n"),
+		Code:    account.Secret("s3cr3t-c0de"),
 	}
 }
 

@@ -1,6 +1,7 @@
 package mail
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
@@ -62,34 +63,33 @@ func (m Message) check() error {
 	if err := checkAddress("target", m.To); err != nil {
 		return err
 	}
-	if err := checkLine("subject", m.Subject); err != nil {
+	if err := checkLine("subject", []byte(m.Subject)); err != nil {
 		return err
 	}
-	body := string(m.Body)
 	bad := func(reason string) error { return &FieldError{"body", reason} }
 	switch {
 	case len(m.Subject) > maxSubject:
 		return &FieldError{"subject", fmt.Sprintf("longer than %d bytes", maxSubject)}
-	case body == "":
+	case len(m.Body) == 0:
 		return bad("empty")
-	case len(body) > maxBody:
+	case len(m.Body) > maxBody:
 		return bad(fmt.Sprintf("longer than %d bytes", maxBody))
-	case !utf8.ValidString(body):
+	case !utf8.Valid(m.Body):
 		return bad("not UTF-8 text")
-	case strings.ContainsFunc(body, unfitForBody):
+	case bytes.ContainsFunc(m.Body, unfitForBody):
 		return bad("has a control character other than tab and line end")
 	}
 	return nil
 }
 
 // checkLine accepts one line of text that is not empty.
-func checkLine(field, s string) error {
+func checkLine(field string, s []byte) error {
 	switch {
-	case s == "":
+	case len(s) == 0:
 		return &FieldError{field, "empty"}
-	case !utf8.ValidString(s):
+	case !utf8.Valid(s):
 		return &FieldError{field, "not UTF-8 text"}
-	case strings.ContainsFunc(s, unfitForLine):
+	case bytes.ContainsFunc(s, unfitForLine):
 		return &FieldError{field, "has a line end or control character"}
 	}
 	return nil
@@ -105,7 +105,7 @@ func unfitForBody(r rune) bool { return unicode.IsControl(r) && r != '\n' && r !
 // anything else that mail programs give a meaning to. The rules for accounts
 // (state 2.2) are as strict, but imported accounts did not go through them.
 func checkAddress(field, addr string) error {
-	if err := checkLine(field, addr); err != nil {
+	if err := checkLine(field, []byte(addr)); err != nil {
 		return err
 	}
 	parsed, err := netmail.ParseAddress(addr)
@@ -141,7 +141,7 @@ func unfitForHost(r rune) bool {
 // mask returns the address as logs may show it: a***@example.org.
 func mask(addr string) string {
 	at := strings.LastIndexByte(addr, '@')
-	if at <= 0 || checkLine("", addr) != nil {
+	if at <= 0 || checkLine("", []byte(addr)) != nil {
 		return "***"
 	}
 	_, size := utf8.DecodeRuneInString(addr)

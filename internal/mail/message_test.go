@@ -15,7 +15,7 @@ import (
 // argument or more than one address.
 func TestHostileMessage(t *testing.T) {
 	path := fakeProgram(t)
-	command, err := mail.NewCommand(path+" -s %subject% -- %target_email% %message_body%", nil)
+	command, err := mail.NewCommand(path + " -s %subject% -- %target_email% %message_body%")
 	if err != nil {
 		t.Fatal(err)
 	}

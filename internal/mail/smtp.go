@@ -73,7 +73,7 @@ func NewSMTP(cfg SMTPConfig) (*SMTP, error) {
 		err = checkAddress("smtp_from", from.Address)
 	}
 	if err == nil && from.Name != "" {
-		err = checkLine("smtp_from", from.Name)
+		err = checkLine("smtp_from", []byte(from.Name))
 	}
 	if err != nil {
 		return nil, fmt.Errorf("smtp_from: want the sender's e-mail address: %w", err)

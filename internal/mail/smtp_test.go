@@ -235,7 +235,7 @@ func TestSMTP(t *testing.T) {
 			srv := startServer(t, tt.cfg)
 			msg := message()
 			msg.Subject = "Prüfung: " + strings.Repeat("lang ", 30) + "Ende"
-			msg.Body = "Hällo,\n.\n..\nFrom me\n\n1=2\n" + account.Secret(strings.Repeat("x", 2000)) + "\n"
+			msg.Body = account.Secret("Hällo,\n.\n..\nFrom me\n\n1=2\n" + strings.Repeat("x", 2000) + "\n")
 			if err := newSMTP(t, srv.config(tt.mode)).Send(t.Context(), msg); err != nil {
 				t.Fatal(err)
 			}
@@ -291,7 +291,7 @@ func TestSMTPRefused(t *testing.T) {
 		{"certificate for another name", serverConfig{tls: mail.ImplicitTLS}, mail.ImplicitTLS,
 			func(c *mail.SMTPConfig, _ *mail.Message) { c.Host = "localhost" }, []string{"start TLS", "localhost"}},
 		{"wrong password", serverConfig{tls: mail.StartTLS, user: "host", password: "sesame"}, mail.StartTLS,
-			func(c *mail.SMTPConfig, _ *mail.Message) { c.Password = "sesame2" }, []string{"log in", "[hidden]"}},
+			func(c *mail.SMTPConfig, _ *mail.Message) { c.Password = account.Secret("sesame2") }, []string{"log in", "[hidden]"}},
 		{"no login offered", serverConfig{}, mail.NoTLS,
 			func(c *mail.SMTPConfig, _ *mail.Message) { c.User = "host" }, []string{"log in", "clear smtp_user"}},
 		{"no known mechanism", serverConfig{user: "host", mechanism: []string{"XYZ"}}, mail.NoTLS, nil, []string{"log in", "XYZ"}},

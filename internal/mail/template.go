@@ -117,25 +117,38 @@ func ParseTemplate(text string) (*Template, error) {
 }
 
 // Fill returns the text with the values in their places. A keyword inside a
-// value stays as it is. The error is a *FieldError for a user name or code that
-// is not one line of text.
+// value stays as it is. The caller wipes the text. The error is a *FieldError
+// for a user name or code that is not one line of text.
 func (t *Template) Fill(v Values) (account.Secret, error) {
-	for _, f := range []struct{ name, value string }{
-		{"user name", v.UserName},
-		{"code", string(v.OTP)},
+	for _, f := range []struct {
+		name  string
+		value []byte
+	}{
+		{"user name", []byte(v.UserName)},
+		{"code", v.OTP},
 	} {
 		if err := checkLine(f.name, f.value); err != nil {
-			return "", err
+			return nil, err
 		}
 	}
-	return account.Secret(fill(t.parts, map[keyword]string{
-		userName: v.UserName,
-		date:     v.Time.UTC().Format("2006-01-02 15:04:05 MST"),
-		otp:      string(v.OTP),
-	})), nil
+	values := map[keyword][]byte{
+		userName: []byte(v.UserName),
+		date:     v.Time.UTC().AppendFormat(nil, "2006-01-02 15:04:05 MST"),
+		otp:      v.OTP,
+	}
+	size := 0
+	for _, p := range t.parts {
+		size += len(p.text) + len(values[p.keyword])
+	}
+	text := make(account.Secret, 0, size) // if it grew, a copy would stay behind
+	for _, p := range t.parts {
+		text = append(append(text, p.text...), values[p.keyword]...)
+	}
+	return text, nil
 }
 
-// Message returns the mail with the filled template as its body.
+// Message returns the mail with the filled template as its body, which the
+// caller wipes when the mail has been sent.
 func (t *Template) Message(to, subject string, v Values) (Message, error) {
 	body, err := t.Fill(v)
 	if err != nil {

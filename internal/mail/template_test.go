@@ -17,7 +17,7 @@ import (
 var values = mail.Values{
 	UserName: "ann",
 	Time:     time.Date(2026, 2, 3, 4, 5, 6, 7, time.FixedZone("CET", 3600)),
-	OTP:      "123456",
+	OTP:      account.Secret("123456"),
 }
 
 func TestTemplateFill(t *testing.T) {

@@ -2,6 +2,8 @@ package session
 
 import (
 	"strings"
+	"sync"
+	"time"
 
 	"mrci.dev/mrci/internal/instance"
 	"mrci.dev/mrci/module"
@@ -24,6 +26,8 @@ type record struct {
 	wanted    bool
 	view      *module.Session // who made the call
 	arguments string
+	once      sync.Once   // a given-up call may be recorded by its end and by its time
+	late      *time.Timer // ends the wait for the outcome of a given-up call
 }
 
 // note remembers a call for the audit log, if it is one of those that may
@@ -33,7 +37,7 @@ func (s *Session) note(c *call, f wire.Frame) {
 	if desc.Hints.ReadOnly || desc.Input != module.TextInput && desc.Input != module.GenFileInput {
 		return
 	}
-	c.record = record{wanted: true, view: s.View(), arguments: recorded(desc, f)}
+	c.record.wanted, c.record.view, c.record.arguments = true, s.View(), recorded(desc, f)
 }
 
 // recorded returns the arguments of a call as they are kept: the switches that
@@ -74,21 +78,38 @@ func quoted(v string) string {
 	return `"` + strings.ReplaceAll(v, `"`, `\"`) + `"`
 }
 
-// audit records how a call has ended. A call of somebody who is not logged in
-// counts when it has worked: failures have changed nothing, and those of auth
-// are in a log of their own.
-func (s *Session) audit(c *call, end instance.End) {
-	if !c.record.wanted {
+// audit records how a call has ended, once. A call of somebody who is not
+// logged in counts when it has worked: failures have changed nothing, and those
+// of auth are in a log of their own. It may be called from any goroutine.
+func (s *Session) audit(c *call, code wire.ReturnCode) {
+	who := c.record.view
+	if !c.record.wanted || who.User == nil && code != wire.NoErrors {
 		return
 	}
-	who := c.record.view
-	if who.User == nil {
-		if end.Code != wire.NoErrors {
-			return
+	c.record.once.Do(func() {
+		if who.User == nil {
+			who = s.View() // auth: whom the session is now
 		}
-		who = s.View() // auth: whom the session is now
+		s.cfg.Journal.Audit(who, c.listed.Name, c.record.arguments, code)
+	})
+}
+
+// awaitOutcome has a call recorded that is about to be given up: with the code
+// of its command, which may have made its change and goes on to its end, or,
+// when that takes too long, with the one that the client is told.
+func (s *Session) awaitOutcome(c *call, code wire.ReturnCode) {
+	if c.record.wanted {
+		c.record.late = time.AfterFunc(s.cfg.Limits().OutcomeTimeout, func() { s.audit(c, code) })
 	}
-	s.cfg.Journal.Audit(who, c.listed.Name, c.record.arguments, end.Code)
+}
+
+// auditLate records a given-up call whose command has ended. It may be called
+// from any goroutine.
+func (s *Session) auditLate(c *call, end instance.End) {
+	if c.record.late != nil {
+		c.record.late.Stop()
+	}
+	s.audit(c, end.Code)
 }
 
 // auditRefusal records a call of a command that exists and that this session

@@ -185,7 +185,7 @@ func (s *Session) runInline(c *call, f wire.Frame) {
 	s.inline = nil
 	s.cfg.Counters.ended(end.Code)
 	s.idle(c.key.cmd, c.key.branch, end.Code, end.Data)
-	s.audit(c, end)
+	s.audit(c, end.Code)
 	if c.relist {
 		s.offer()
 	}

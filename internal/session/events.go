@@ -222,14 +222,17 @@ func (s *Session) announce(c *call, a *instance.Async, user wire.UserID) {
 func (s *Session) orphaned(a *instance.Async) {
 	e := bus.Event{Async: a.ID, Text: textRemoved} // this session gets it as well
 	user, about := subject(a)
+	err := instance.ErrAbandoned
 	switch {
 	case about:
 		e.User = user
 		s.cfg.Bus.Publish(bus.ToUser(user), e)
+		err = nil
 	case a.ID == wire.AsyncCmdRanksChg:
 		s.cfg.Bus.Publish(bus.Everybody(), e)
+		err = nil
 	}
-	a.Done(instance.ErrAbandoned)
+	a.Done(err)
 }
 
 // relistEverybody tells all sessions that the ranks of commands have changed.

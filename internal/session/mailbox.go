@@ -50,6 +50,7 @@ func (m *mailbox) close() {
 	m.slot, m.events, m.outputs = nil, nil, nil
 	m.mu.Unlock()
 	if left != nil && left.then == nil {
+		clear(left.left) // Release leaves a single frame as it is
 		left.batch.Release()
 	}
 }
@@ -111,9 +112,11 @@ func (s *Session) deliver(b conn.Batch) bool {
 	select {
 	case <-s.mailbox.free:
 	case <-s.ctx.Done():
+		clear(b.Bytes())
 		b.Release()
 		return false
 	case <-s.conn.Ended(): // no drain wakes the owner any more
+		clear(b.Bytes())
 		b.Release()
 		return false
 	}

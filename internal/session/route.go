@@ -27,6 +27,8 @@ type call struct {
 	taken uint64      // its progress when stuck was set
 	// settled ends the wait of other frames for this call.
 	settled *time.Timer
+	// givenUp is set when the call ends without its command.
+	givenUp bool
 	record  record
 }
 
@@ -43,7 +45,8 @@ func (c *call) stopTimers() {
 }
 
 // route brings one frame of the client to where it belongs. owned tells that
-// the payload outlives the call of route.
+// the payload outlives the call of route. It may be the answer to a prompt for
+// a secret: whoever copies it wipes its copy.
 func (s *Session) route(f wire.Frame, owned bool) {
 	if !s.cfg.Registry.Current(s.rights) {
 		// Ranks have changed, and the event that says so is still on its way.
@@ -56,6 +59,7 @@ func (s *Session) route(f wire.Frame, owned bool) {
 		if running != nil {
 			s.control(running, f)
 		}
+		clear(f.Payload)
 		return
 	}
 	if running != nil {
@@ -67,6 +71,7 @@ func (s *Session) route(f wire.Frame, owned bool) {
 	case listed == nil:
 		s.cfg.Counters.NotOffered.Add(1)
 		s.auditRefusal(f)
+		clear(f.Payload)
 		s.refuse(f.Cmd, f.Branch, wire.InvalidParams, fmt.Sprintf("There is no command with the id %d for you; ls_cmds lists yours.", f.Cmd))
 	case listed.Command.Inline:
 		s.runInline(&call{key: key, listed: listed}, f)
@@ -94,6 +99,7 @@ func (s *Session) startCall(key callKey, listed *module.Listed, f wire.Frame, ow
 	}
 	if len(s.calls) >= limit {
 		s.cfg.Counters.TooMany.Add(1)
+		clear(f.Payload)
 		s.refuse(key.cmd, key.branch, wire.ExecutionFail,
 			fmt.Sprintf("%d calls are running already, more are not allowed; wait for one or stop it.", limit))
 		return
@@ -118,6 +124,7 @@ func (s *Session) startCall(key callKey, listed *module.Listed, f wire.Frame, ow
 		Notify:        s.output,
 		Consumed:      s.consumed,
 		Orphaned:      s.orphaned,
+		Late:          func(end instance.End) { s.auditLate(c, end) },
 		Group:         &s.group,
 	}, f)
 }
@@ -223,6 +230,8 @@ func (s *Session) control(c *call, f wire.Frame) {
 
 // giveUp ends a call without waiting for its command.
 func (s *Session) giveUp(c *call, code wire.ReturnCode, cause error) {
+	c.givenUp = true
+	s.awaitOutcome(c, code)
 	c.inst.Abandon(cause)
 	s.disownPending(c)
 	s.finish(c, instance.End{Code: code})
@@ -231,8 +240,11 @@ func (s *Session) giveUp(c *call, code wire.ReturnCode, cause error) {
 // disownPending forgets the output that is not passed on.
 func (s *Session) disownPending(c *call) {
 	for _, o := range c.pending {
-		if o.Async != nil {
+		switch {
+		case o.Async != nil:
 			s.orphaned(o.Async)
+		case o.End != nil:
+			s.auditLate(c, *o.End)
 		}
 	}
 	c.pending = nil
@@ -269,7 +281,9 @@ func (s *Session) finish(c *call, end instance.End) {
 	s.consumed(c.cost)
 	s.cfg.Counters.ended(end.Code)
 	s.idle(c.key.cmd, c.key.branch, end.Code, end.Data)
-	s.audit(c, end)
+	if !c.givenUp { // otherwise its command has the word
+		s.audit(c, end.Code)
+	}
 	if c.relist {
 		s.offer()
 	}
@@ -278,7 +292,8 @@ func (s *Session) finish(c *call, end instance.End) {
 	}
 	for _, f := range c.inst.Leftover() {
 		if s.ctx.Err() != nil { // nothing is started any more
-			return
+			clear(f.Payload)
+			continue
 		}
 		s.route(f, true)
 	}

@@ -33,6 +33,7 @@ type server struct {
 	users    *users
 	bus      *bus.Memory
 	registry *registry.Registry
+	journal  session.Journal
 	// free ends the commands that ignore everything else.
 	free    func()
 	ended   chan error // why sessions ended, one each
@@ -100,7 +101,7 @@ func (memory) Release(int)      {}
 func serve(t *testing.T, change func(*server), more ...*module.Command) *server {
 	t.Helper()
 	s := &server{
-		t: t, limits: session.DefaultLimits(), users: new(users), bus: bus.NewMemory(),
+		t: t, limits: session.DefaultLimits(), users: new(users), bus: bus.NewMemory(), journal: noJournal{},
 		ended: make(chan error, 16), started: make(chan *session.Session, 16),
 		conn: conn.Config{
 			HeaderTimeout: 10 * time.Second, TLSTimeout: 10 * time.Second, WriteTimeout: 10 * time.Second,
@@ -156,7 +157,7 @@ func (s *server) run(ctx context.Context, nc net.Conn) {
 	}
 	one := session.New(c, &session.Config{
 		Registry: s.registry, Users: s.users, Limits: func() *session.Limits { return &s.limits }, Counters: new(session.Counters),
-		Bus: s.bus, Journal: noJournal{},
+		Bus: s.bus, Journal: s.journal,
 		Log: slog.New(slog.DiscardHandler), Greeting: "hello",
 	})
 	s.started <- one
@@ -209,7 +210,7 @@ func commands(release <-chan struct{}) []*module.Command {
 			if err != nil {
 				return err
 			}
-			return line(context.WithoutCancel(ctx), c, answer)
+			return line(context.WithoutCancel(ctx), c, string(answer))
 		}},
 		{Name: "confirm", Class: both, Run: func(ctx context.Context, c *module.Call) error {
 			yes, err := c.Confirm(ctx, "y/n")

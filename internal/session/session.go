@@ -50,6 +50,9 @@ type Limits struct {
 	// SettleTimeout is how long frames wait at most for the end of a call that
 	// has changed the login (commands 1.3).
 	SettleTimeout time.Duration
+	// OutcomeTimeout is how long the audit log waits for the outcome of a call
+	// that was given up.
+	OutcomeTimeout time.Duration
 }
 
 // DefaultLimits are the limits of the specification.
@@ -66,7 +69,8 @@ func DefaultLimits() Limits {
 		StuckAfter:      10 * time.Second,
 		KillGrace:       3 * time.Second,
 		FlushTimeout:    2 * time.Second,
-		SettleTimeout:   time.Second, // auth needs microseconds; a module might prompt
+		SettleTimeout:   time.Second,      // auth needs microseconds; a module might prompt
+		OutcomeTimeout:  10 * time.Second, // a writer waits for another process half as long
 	}
 }
 
@@ -307,7 +311,7 @@ func (s *Session) close(reason error) {
 		s.job.Done(reason)
 	}
 	for a := range s.asked {
-		s.answer(a, reason)
+		s.answer(a, nil) // its change has been made, and the bus has it
 	}
 	if s.starving != nil {
 		s.starving.Stop()

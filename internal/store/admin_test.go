@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -19,9 +20,9 @@ import (
 	"mrci.dev/mrci/wire"
 )
 
-const (
-	goodPassword account.Secret = "Tr0ub4dor&3"
-	nextPassword account.Secret = "N3xt&Better1"
+var (
+	goodPassword = account.Secret("Tr0ub4dor&3")
+	nextPassword = account.Secret("N3xt&Better1")
 )
 
 var remote = netip.MustParseAddr("192.0.2.7")
@@ -118,6 +119,7 @@ func TestQueryPlans(t *testing.T) {
 		args  []any
 	}{
 		{store.SelectByName, []any{"ann"}},
+		{store.CandidateByName, []any{"ann", []byte{1}}},
 		{store.SomeoneOfRank, []any{1}},
 		{"SELECT seq, " + store.UserColumns + " FROM users WHERE 1 = 1 AND host_rank > $1 AND seq > $2 ORDER BY seq LIMIT $3", []any{1, 0, 50}},
 	} {
@@ -187,7 +189,7 @@ func TestHostileTextsThroughTheRules(t *testing.T) {
 				_, err := service.Recover(ctx, account.Login{Email: text + "@a.b"}, other, nextPassword, remote)
 				return err
 			},
-			"SetPassword": func() error { return service.SetPassword(ctx, wire.UserID{}, other+nextPassword) },
+			"SetPassword": func() error { return service.SetPassword(ctx, wire.UserID{}, slices.Concat(other, nextPassword)) },
 		} {
 			if err := call(); err == nil {
 				t.Errorf("%s %q: accepted", verb, text)
@@ -296,7 +298,7 @@ func TestParallelRecoveries(t *testing.T) {
 		done := 0
 		for worker := range 10 {
 			all.Go(func() {
-				_, err := services[worker%2].Recover(ctx, l, recovery, nextPassword+account.Secret(rune('a'+worker)), remote)
+				_, err := services[worker%2].Recover(ctx, l, recovery, fmt.Appendf(nil, "%s %d", string(nextPassword), worker), remote)
 				mu.Lock()
 				defer mu.Unlock()
 				switch {

@@ -45,9 +45,10 @@ func (s *Store) Number(t *testing.T, query string, args ...any) int {
 
 // Queries of the hot paths, for Plan.
 const (
-	SelectByName  = selectByName
-	SomeoneOfRank = someoneOfRank
-	UserColumns   = userColumns
+	SelectByName    = selectByName
+	CandidateByName = candidateByName
+	SomeoneOfRank   = someoneOfRank
+	UserColumns     = userColumns
 )
 
 // Pragma returns a setting of the writing connection.

@@ -25,7 +25,7 @@ type ActivityRow struct {
 }
 
 // AuthRow is a row of the log of logins (state 1.9). Only attempts on accounts
-// that exist have one.
+// that exist have one; what is handed over without a User is not kept.
 type AuthRow struct {
 	Time     time.Time // zero: when the row is handed over
 	Addr     netip.Addr
@@ -140,6 +140,7 @@ const (
 	activityKind logKind = iota
 	authKind
 	auditKind
+	nobodyKind // in place of a row of the log of logins
 	logKinds
 )
 
@@ -205,10 +206,16 @@ func (l *Logs) Activity(row ActivityRow) {
 	l.put(&e)
 }
 
-// Auth hands over a row for the log of logins. It does not wait.
+// Auth hands over a row for the log of logins. It does not wait. Without a User
+// the row takes the same place in the queue and in a transaction, but what is
+// written is the row of nobody: the disk must not tell who has an account.
 func (l *Logs) Auth(row AuthRow) {
+	kind := authKind
+	if row.User.IsZero() {
+		kind = nobodyKind
+	}
 	l.put(&logEntry{
-		kind: authKind, at: row.Time, addr: row.Addr, id: row.User,
+		kind: kind, at: row.Time, addr: row.Addr, id: row.User,
 		auth: row.Auth, recover: row.Recover, counted: row.Counted, accepted: row.Accepted,
 	})
 }

@@ -15,6 +15,7 @@ var insertLog = [logKinds]string{
 		VALUES ($1, $2, $3, $4, $5, $6, $7)`,
 	auditKind: `INSERT INTO audit_log (time_stamp, ip_address, user_id, user_name, command, arguments, code)
 		VALUES ($1, $2, $3, $4, $5, $6, $7)`,
+	nobodyKind: updateNobody,
 }
 
 // logWriter is the goroutine of Logs: the one that writes.
@@ -193,6 +194,9 @@ var errWriteTimeout = fmt.Errorf("the database was busy for %v", writeTimeout)
 
 // values returns the parameters of the statement that stores the row.
 func (e *logEntry) values() []any {
+	if e.kind == nobodyKind {
+		return nil
+	}
 	addr := ""
 	if e.addr.IsValid() {
 		addr = clean(e.addr.Unmap().String(), maxLogText)

@@ -3,7 +3,6 @@ package store
 import (
 	"context"
 	"database/sql"
-	"errors"
 
 	"mrci.dev/mrci/internal/account"
 	"mrci.dev/mrci/wire"
@@ -22,18 +21,20 @@ const (
 // AttemptRecovery lets judge decide about one try with a recovery password and
 // stores what is left of that. It writes one row in any case.
 func (s *Store) AttemptRecovery(ctx context.Context, key account.Key, judge func(account.Record) (account.Recovery, bool)) error {
-	var missing bool
+	var own bool
 	err := s.write(ctx, "judge recovery", func(tx *sql.Tx) error {
-		r, err := s.find(ctx, tx, key)
-		if errors.Is(err, account.ErrNotFound) {
-			missing = true
-			_, err := tx.StmtContext(ctx, s.stmt.nobody).ExecContext(ctx)
-			return err
-		}
+		r, found, err := s.findCandidate(ctx, tx, key)
 		if err != nil {
 			return err
 		}
-		switch left, store := judge(r); {
+		own = found
+		left, store := r.Recovery, true
+		if own {
+			left, store = judge(r)
+		}
+		switch {
+		case r.ID.IsZero():
+			return s.writeNobody(ctx, tx)
 		case !store:
 			return nil
 		case left == r.Recovery:
@@ -43,7 +44,7 @@ func (s *Store) AttemptRecovery(ctx context.Context, key account.Key, judge func
 			return s.putRecovery(ctx, tx, r.ID, left)
 		}
 	})
-	if err == nil && missing {
+	if err == nil && !own {
 		return account.ErrNotFound
 	}
 	return err

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"crypto/rand"
 	"database/sql"
 	"errors"
 	"fmt"
@@ -36,19 +37,23 @@ type Config struct {
 // Store is an open database.
 type Store struct {
 	// fixed after Open
-	w, r *sql.DB // one connection that writes; several that only read
-	stmt statements
+	w, r   *sql.DB // one connection that writes; several that only read
+	stmt   statements
+	secret [32]byte // decides which account stands in for which name
 }
 
 // statements are prepared once: reads on both sides, writes on the writer.
 type statements struct {
-	byID, byName, byEmail    *sql.Stmt // on r
-	wByID, wByName, wByEmail *sql.Stmt // the same on w
+	read, candidate byKey // on r
+	find, judged    byKey // the same on w
 
 	insert, update, remove, recovery *sql.Stmt
 	tally, touch, nobody             *sql.Stmt
 	ofRank                           *sql.Stmt // a read on w
 }
+
+// byKey is one query in the forms for all that can name an account.
+type byKey struct{ id, name, email *sql.Stmt }
 
 var _ account.Store = (*Store)(nil)
 
@@ -74,6 +79,7 @@ func open(ctx context.Context, cfg Config) (_ *Store, err error) {
 		return nil, err
 	}
 	s := new(Store)
+	rand.Read(s.secret[:]) // never fails
 	defer func() {
 		if err != nil {
 			s.Close()
@@ -108,8 +114,10 @@ func (s *Store) prepare(ctx context.Context) error {
 		stmt **sql.Stmt
 		text string
 	}{
-		{s.r, &s.stmt.byID, selectByID}, {s.r, &s.stmt.byName, selectByName}, {s.r, &s.stmt.byEmail, selectByEmail},
-		{s.w, &s.stmt.wByID, selectByID}, {s.w, &s.stmt.wByName, selectByName}, {s.w, &s.stmt.wByEmail, selectByEmail},
+		{s.r, &s.stmt.read.id, selectByID}, {s.r, &s.stmt.read.name, selectByName}, {s.r, &s.stmt.read.email, selectByEmail},
+		{s.w, &s.stmt.find.id, selectByID}, {s.w, &s.stmt.find.name, selectByName}, {s.w, &s.stmt.find.email, selectByEmail},
+		{s.r, &s.stmt.candidate.id, candidateByID}, {s.r, &s.stmt.candidate.name, candidateByName}, {s.r, &s.stmt.candidate.email, candidateByEmail},
+		{s.w, &s.stmt.judged.id, candidateByID}, {s.w, &s.stmt.judged.name, candidateByName}, {s.w, &s.stmt.judged.email, candidateByEmail},
 		{s.w, &s.stmt.insert, insertUser}, {s.w, &s.stmt.update, updateUser},
 		{s.w, &s.stmt.remove, deleteUser}, {s.w, &s.stmt.recovery, putRecovery},
 		{s.w, &s.stmt.tally, updateTally}, {s.w, &s.stmt.touch, touchUser}, {s.w, &s.stmt.nobody, updateNobody},

@@ -22,6 +22,7 @@ import (
 	"mrci.dev/mrci/internal/account/accounttest"
 	"mrci.dev/mrci/internal/store"
 	"mrci.dev/mrci/internal/store/storetest"
+	"mrci.dev/mrci/wire"
 )
 
 var ctx = context.Background()
@@ -261,30 +262,63 @@ func TestReadersOnlyRead(t *testing.T) {
 	}
 }
 
-// Every refused login commits a change, or the disk would tell a locked or
-// unknown account from others.
+// Every refused login commits a change of one page, or the disk would tell a
+// locked or unknown account from others: however many failures there are and
+// whatever stands beside the account.
 func TestRefusedAttemptsAllWrite(t *testing.T) {
+	const accounts, failures = 16, 19 // below the 1,000 pages of a checkpoint
 	path := filepath.Join(t.TempDir(), "data.db")
 	s := open(t, path)
-	r := storetest.Record("ann")
-	if err := s.Create(ctx, r, false); err != nil {
-		t.Fatal(err)
-	}
-	for _, tt := range []struct {
-		name string
-		key  account.Key
-	}{
-		{"same tally", account.Key{Name: "ann"}},
-		{"unknown", account.Key{Name: "bob"}},
-	} {
-		before := fileSize(t, path+"-wal")
-		err := s.Attempt(ctx, tt.key, func(r account.Record) (account.Tally, bool) { return r.Tally, true })
-		if err != nil && !errors.Is(err, account.ErrNotFound) {
+	for i := range accounts {
+		r := storetest.Record(fmt.Sprintf("ann%02d", i))
+		r.Tally = account.Tally{}
+		if err := s.Create(ctx, r, false); err != nil {
 			t.Fatal(err)
 		}
-		if got := fileSize(t, path+"-wal") - before; got != 4096+24 {
-			t.Errorf("%s: the log grew by %d bytes, want one page", tt.name, got)
+	}
+	for n := range failures {
+		for i := range accounts {
+			tally := func(r account.Record) account.Tally { return r.Tally } // locked
+			if i%2 == 0 {
+				tally = func(r account.Record) account.Tally { // wrong
+					r.Tally.Failures = append(r.Tally.Failures, account.Failure{At: 1_800_000_000 + int64(n), Count: 1})
+					return r.Tally
+				}
+			}
+			for _, name := range []string{"ann", "nobody"} {
+				name := fmt.Sprintf("%s%02d", name, i)
+				before := fileSize(t, path+"-wal")
+				err := s.Attempt(ctx, account.Key{Name: name}, func(r account.Record) (account.Tally, bool) { return tally(r), true })
+				if err != nil && !errors.Is(err, account.ErrNotFound) {
+					t.Fatal(err)
+				}
+				if got := fileSize(t, path+"-wal") - before; got != 4096+24 {
+					t.Errorf("attempt %d for %s: the log grew by %d bytes, want one page", n+1, name, got)
+				}
+			}
 		}
+	}
+}
+
+// An attempt for a name that nobody has goes the way of a row of the log of
+// logins, and leaves none.
+func TestNobodysAttemptIsNotLogged(t *testing.T) {
+	s := open(t, filepath.Join(t.TempDir(), "data.db"))
+	l, err := s.StartLogs(ctx, store.LogsConfig{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	before := s.Number(t, "SELECT attempts FROM nobody")
+	for range 3 {
+		l.Auth(store.AuthRow{Auth: true, Counted: true})
+	}
+	l.Auth(store.AuthRow{User: wire.UserID{1}, Auth: true})
+	if err := l.Flush(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if rows, written := s.Number(t, "SELECT count(*) FROM auth_log"), s.Number(t, "SELECT attempts FROM nobody")-before; rows != 1 || written != 3 {
+		t.Errorf("%d rows and %d writes without one, want 1 and 3", rows, written)
 	}
 }
 
@@ -323,7 +357,7 @@ func TestParallelGuesses(t *testing.T) {
 			}))
 		}
 		const password = "Tr0ub4dor&3"
-		if _, err := services[0].Create(ctx, account.NewAccount{Name: "ann", Email: "ann@example.org"}, password); err != nil {
+		if _, err := services[0].Create(ctx, account.NewAccount{Name: "ann", Email: "ann@example.org"}, account.Secret(password)); err != nil {
 			t.Fatal(err)
 		}
 		from := netip.MustParseAddr("192.0.2.7")
@@ -342,7 +376,7 @@ func TestParallelGuesses(t *testing.T) {
 		if counted != limit || locks != 1 {
 			t.Errorf("%d guesses were judged, %d locks; want %d and 1", counted, locks, limit)
 		}
-		if _, err := services[0].Authenticate(ctx, account.Login{Name: "ann"}, password, from); err != account.ErrRefused {
+		if _, err := services[0].Authenticate(ctx, account.Login{Name: "ann"}, account.Secret(password), from); err != account.ErrRefused {
 			t.Errorf("locked: got %v, want ErrRefused", err)
 		}
 	})

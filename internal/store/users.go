@@ -1,7 +1,10 @@
 package store
 
 import (
+	"bytes"
 	"context"
+	"crypto/hmac"
+	"crypto/sha256"
 	"database/sql"
 	"encoding/hex"
 	"errors"
@@ -24,11 +27,26 @@ const userColumns = `user_id, user_name, email_address, display_name, host_rank,
 const recordColumns = userColumns + `, hash, failures, lock_local, lock_streak`
 
 const (
-	selectRecord = `SELECT ` + recordColumns + `, coalesce(recovery_hash, ''), coalesce(recovery_time, 0),
-		coalesce(recovery_failures, 0) FROM users LEFT JOIN pw_recovery USING (user_id) WHERE `
+	allColumns = recordColumns + `, coalesce(recovery_hash, ''), coalesce(recovery_time, 0), coalesce(recovery_failures, 0)`
+
+	selectRecord  = `SELECT ` + allColumns + ` FROM users LEFT JOIN pw_recovery USING (user_id) WHERE `
 	selectByID    = selectRecord + `user_id = $1`
 	selectByName  = selectRecord + `name_key = $1`
 	selectByEmail = selectRecord + `email_key = $1`
+
+	// Reads the account of an attempt or else its stand-in, and whether it is
+	// the account. Both are always looked for, and then one row is read.
+	candidateByID    = candidateFrom + `user_id = $1` + candidateTo
+	candidateByName  = candidateFrom + `name_key = $1` + candidateTo
+	candidateByEmail = candidateFrom + `email_key = $1` + candidateTo
+
+	candidateFrom = `WITH found (own, other) AS MATERIALIZED (SELECT
+		(SELECT seq FROM users WHERE `
+	candidateTo = `),
+		coalesce((SELECT seq FROM users WHERE user_id >= $2 ORDER BY user_id LIMIT 1),
+			(SELECT seq FROM users WHERE user_id > x'' ORDER BY user_id LIMIT 1)))
+		SELECT ` + allColumns + `, own IS NOT NULL
+		FROM found CROSS JOIN users ON seq = coalesce(own, other) LEFT JOIN pw_recovery USING (user_id)`
 
 	insertUser = `INSERT INTO users (` + recordColumns + `, name_key, email_key)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)`
@@ -48,35 +66,70 @@ const (
 
 // Account reads one account.
 func (s *Store) Account(ctx context.Context, key account.Key) (account.Record, error) {
-	stmt, value := s.selectBy(key, false)
-	r, err := scanRecord(stmt.QueryRowContext(ctx, value))
+	stmt, value := s.stmt.read.by(key)
+	r, err := scanRecord(stmt.QueryRowContext(ctx, value), nil)
 	return r, wrap(ctx, "read account", err)
 }
 
-// selectBy returns the statement that finds key, and its parameter.
-func (s *Store) selectBy(key account.Key, writer bool) (*sql.Stmt, any) {
-	byID, byName, byEmail := s.stmt.byID, s.stmt.byName, s.stmt.byEmail
-	if writer {
-		byID, byName, byEmail = s.stmt.wByID, s.stmt.wByName, s.stmt.wByEmail
-	}
+// by returns the statement that finds key, and its first parameter.
+func (k *byKey) by(key account.Key) (*sql.Stmt, any) {
 	switch {
 	case key.Name != "":
-		return byName, key.Name
+		return k.name, key.Name
 	case key.Email != "":
-		return byEmail, key.Email
+		return k.email, key.Email
 	}
-	return byID, key.ID[:]
+	return k.id, key.ID[:]
 }
 
 // find reads one account within a writing transaction.
 func (s *Store) find(ctx context.Context, tx *sql.Tx, key account.Key) (account.Record, error) {
-	stmt, value := s.selectBy(key, true)
-	return scanRecord(tx.StmtContext(ctx, stmt).QueryRowContext(ctx, value))
+	stmt, value := s.stmt.find.by(key)
+	return scanRecord(tx.StmtContext(ctx, stmt).QueryRowContext(ctx, value), nil)
+}
+
+// Candidate reads one account for an attempt, or its stand-in.
+func (s *Store) Candidate(ctx context.Context, key account.Key) (account.Record, error) {
+	stmt, value := s.stmt.candidate.by(key)
+	r, own, err := scanCandidate(stmt.QueryRowContext(ctx, value, s.standIn(key)))
+	if !own {
+		r.User = account.User{}
+	}
+	return r, wrap(ctx, "read account", err)
+}
+
+// findCandidate reads one account within the transaction of an attempt, or its
+// stand-in; own tells which. Where there is no account at all, the ID is zero.
+func (s *Store) findCandidate(ctx context.Context, tx *sql.Tx, key account.Key) (r account.Record, own bool, err error) {
+	stmt, value := s.stmt.judged.by(key)
+	return scanCandidate(tx.StmtContext(ctx, stmt).QueryRowContext(ctx, value, s.standIn(key)))
+}
+
+func scanCandidate(row scanner) (r account.Record, own bool, err error) {
+	r, err = scanRecord(row, &own)
+	if errors.Is(err, account.ErrNotFound) {
+		return account.Record{}, false, nil
+	}
+	return r, own, err
+}
+
+// standIn returns where among the ids the stand-in of key is looked for: the
+// account with the next id takes the place of one that nobody has. Ids are
+// random, so the names that nobody has are shared out among all accounts, with
+// all their ages, costs and counters. Without the secret nobody can tell which
+// account stands in for a name.
+func (s *Store) standIn(key account.Key) []byte {
+	mac := hmac.New(sha256.New, s.secret[:])
+	mac.Write(key.ID[:])
+	mac.Write([]byte(key.Name))
+	mac.Write([]byte{0}) // neither has it
+	mac.Write([]byte(key.Email))
+	return mac.Sum(nil)
 }
 
 // Create adds an account.
 func (s *Store) Create(ctx context.Context, r account.Record, first bool) error {
-	failures, err := r.Tally.Failures.MarshalText()
+	failures, err := failuresText(r.Tally.Failures)
 	if err != nil {
 		return err
 	}
@@ -96,7 +149,7 @@ func (s *Store) Create(ctx context.Context, r account.Record, first bool) error 
 		_, err := tx.StmtContext(ctx, s.stmt.insert).ExecContext(ctx,
 			r.ID[:], r.Name, r.Email, r.Display, int64(r.Rank), r.Registered.UTC().Format(timeLayout),
 			flag(r.NewPasswordReq), flag(r.NewNameReq), flag(r.Locked), flag(r.EmailVerified), seconds(r.Tally.LockedUntil),
-			r.Hash, string(failures), flag(r.Tally.LockLocal), r.Tally.LockStreak,
+			r.Hash, failures, flag(r.Tally.LockLocal), r.Tally.LockStreak,
 			account.Fold(r.Name), account.Fold(r.Email))
 		if err != nil || r.Recovery == (account.Recovery{}) {
 			return err
@@ -154,14 +207,14 @@ func (s *Store) replace(ctx context.Context, tx *sql.Tx, old account.Record, r *
 			return err
 		}
 	}
-	failures, err := r.Tally.Failures.MarshalText()
+	failures, err := failuresText(r.Tally.Failures)
 	if err != nil {
 		return err
 	}
 	_, err = tx.StmtContext(ctx, s.stmt.update).ExecContext(ctx,
 		r.ID[:], r.Name, r.Email, r.Display, int64(r.Rank),
 		flag(r.NewPasswordReq), flag(r.NewNameReq), flag(r.Locked), flag(r.EmailVerified), seconds(r.Tally.LockedUntil),
-		r.Hash, string(failures), flag(r.Tally.LockLocal), r.Tally.LockStreak,
+		r.Hash, failures, flag(r.Tally.LockLocal), r.Tally.LockStreak,
 		account.Fold(r.Name), account.Fold(r.Email))
 	if err != nil || r.Recovery == old.Recovery {
 		return err
@@ -171,32 +224,40 @@ func (s *Store) replace(ctx context.Context, tx *sql.Tx, old account.Record, r *
 
 // Attempt lets judge decide about one login and stores the tally.
 func (s *Store) Attempt(ctx context.Context, key account.Key, judge func(account.Record) (account.Tally, bool)) error {
-	var missing bool
+	var own bool
 	err := s.write(ctx, "judge login", func(tx *sql.Tx) error {
-		r, err := s.find(ctx, tx, key)
-		if errors.Is(err, account.ErrNotFound) {
-			missing = true
-			_, err := tx.StmtContext(ctx, s.stmt.nobody).ExecContext(ctx)
-			return err
-		}
+		r, found, err := s.findCandidate(ctx, tx, key)
 		if err != nil {
 			return err
 		}
-		tally, store := judge(r)
+		own = found
+		tally, store := r.Tally, true
+		switch {
+		case own:
+			tally, store = judge(r)
+		case r.ID.IsZero():
+			return s.writeNobody(ctx, tx)
+		}
 		if !store {
 			return nil
 		}
-		failures, err := tally.Failures.MarshalText()
+		failures, err := failuresText(tally.Failures)
 		if err != nil {
 			return err
 		}
 		_, err = tx.StmtContext(ctx, s.stmt.tally).ExecContext(ctx, r.ID[:],
-			string(failures), seconds(tally.LockedUntil), flag(tally.LockLocal), tally.LockStreak)
+			failures, seconds(tally.LockedUntil), flag(tally.LockLocal), tally.LockStreak)
 		return err
 	})
-	if err == nil && missing {
+	if err == nil && !own {
 		return account.ErrNotFound
 	}
+	return err
+}
+
+// writeNobody writes to the row that belongs to no account.
+func (s *Store) writeNobody(ctx context.Context, tx *sql.Tx) error {
+	_, err := tx.StmtContext(ctx, s.stmt.nobody).ExecContext(ctx)
 	return err
 }
 
@@ -341,14 +402,18 @@ func scanUser(row scanner, before, after []any) (account.User, error) {
 	return u, nil
 }
 
-func scanRecord(row scanner) (account.Record, error) {
+// scanRecord reads allColumns, and one column more if there is a place for it.
+func scanRecord(row scanner, more *bool) (account.Record, error) {
 	var (
 		r        account.Record
 		failures string
 		made     int64
 	)
-	u, err := scanUser(row, nil, []any{&r.Hash, &failures, &r.Tally.LockLocal, &r.Tally.LockStreak,
-		&r.Recovery.Hash, &made, &r.Recovery.Wrong})
+	after := []any{&r.Hash, &failures, &r.Tally.LockLocal, &r.Tally.LockStreak, &r.Recovery.Hash, &made, &r.Recovery.Wrong}
+	if more != nil {
+		after = append(after, more)
+	}
+	u, err := scanUser(row, nil, after)
 	if err != nil {
 		return account.Record{}, err
 	}
@@ -359,6 +424,23 @@ func scanRecord(row scanner) (account.Record, error) {
 		return account.Record{}, fmt.Errorf("failures of user %s: %w", u.ID, err)
 	}
 	return r, nil
+}
+
+// failuresBlock is what the failures of an account take in its row, in bytes:
+// as many as lead to a lock by default, of 15 bytes each, fit.
+const failuresBlock = 320
+
+// failuresText is a list of failures as it is stored: with blanks behind it, so
+// that a row keeps its size when a failure is added. One that grows has to be
+// moved, now and then to another page, and a wrong password would take longer
+// than an account that is locked.
+func failuresText(f account.Failures) (string, error) {
+	text, err := f.MarshalText()
+	if err != nil {
+		return "", err
+	}
+	fill := failuresBlock - len(text)%failuresBlock
+	return string(append(text, bytes.Repeat([]byte{' '}, fill)...)), nil
 }
 
 // flag is a boolean as it is stored: 0 or 1 (state 1).

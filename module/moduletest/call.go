@@ -157,7 +157,12 @@ func (c *Call) call(ctx context.Context, cfg Config, first wire.Frame) (err erro
 			return err
 		}
 	}
-	return desc.Run(ctx, module.NewCall(c.rt, cfg.ID, cfg.Name, first, args))
+	if desc.Input == module.TextInput {
+		first.Payload = nil
+	}
+	call := module.NewCall(c.rt, cfg.ID, cfg.Name, first, args)
+	defer call.End()
+	return desc.Run(ctx, call)
 }
 
 // cleanup ends the command with the test.

@@ -93,7 +93,7 @@ func TestCall(t *testing.T) {
 		"secret": func(t *testing.T) {
 			c := moduletest.Start(t, command(func(ctx context.Context, c *module.Call) error {
 				secret, err := c.Secret(ctx, "Password: ")
-				if err != nil || secret == "" {
+				if err != nil || len(secret) == 0 {
 					return errors.Join(err, module.ErrAborted)
 				}
 				return module.Invalid("%s is too short.", secret)

@@ -6,6 +6,7 @@ package accounttest
 import (
 	"context"
 	"encoding/hex"
+	"errors"
 	"slices"
 	"strconv"
 	"strings"
@@ -48,10 +49,10 @@ var _ account.Store = (*Store)(nil)
 
 // Counts says how many transactions a Store has run.
 type Counts struct {
-	Reads    int // Account and Accounts
+	Reads    int // Account, Candidate and Accounts
 	Changes  int // Create, Change, ChangeBy and RemoveBy
 	Attempts int // Attempt and AttemptRecovery
-	Written  int // Attempts that wrote, to an account or to nobody's row
+	Written  int // Attempts that wrote, those for a key that nobody has included
 }
 
 // Counts returns the numbers so far.
@@ -86,6 +87,22 @@ func (s *Store) Account(ctx context.Context, key account.Key) (account.Record, e
 		return *r, nil
 	}
 	return account.Record{}, account.ErrNotFound
+}
+
+// Candidate reads one account for an attempt. The first account stands in for
+// all that are not there.
+func (s *Store) Candidate(ctx context.Context, key account.Key) (account.Record, error) {
+	r, err := s.Account(ctx, key)
+	if !errors.Is(err, account.ErrNotFound) {
+		return r, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.rows) > 0 {
+		r = s.rows[0].record
+		r.User = account.User{}
+	}
+	return r, nil
 }
 
 func (s *Store) checkFreeLocked(r account.Record, self wire.UserID) error {

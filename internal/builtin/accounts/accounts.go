@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"strings"
+	"time"
 	"unicode"
 	"unicode/utf8"
 
@@ -96,7 +97,8 @@ type Config struct {
 	Sessions   Sessions
 	Background Background
 	Log        *slog.Logger
-	Settings   func() Settings // asked at each use: settings may be reloaded
+	Now        func() time.Time // decides how long a verification code counts
+	Settings   func() Settings  // asked at each use: settings may be reloaded
 }
 
 // commands holds what the commands share.

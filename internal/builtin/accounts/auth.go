@@ -40,17 +40,20 @@ func (c commands) runAuth(ctx context.Context, call *module.Call) error {
 	if err != nil {
 		return err
 	}
+	defer func() { pw.Wipe() }()
 	if c.Settings().VerifiedLoginOnly && !user.EmailVerified && user.Rank != administrator {
 		return module.Invalid("The e-mail address of this account has not been verified yet; ask an administrator.")
 	}
 	if user.NewPasswordReq {
-		pw, err = c.askNewPassword(ctx, call, newPassword{
+		next, err := c.askNewPassword(ctx, call, newPassword{
 			user: user.ID, prompt: "This account needs a new password. New password: ", feed: true,
 			allowed: func() error { return c.still(ctx, user.ID, pw) },
 		})
 		if err != nil {
 			return err
 		}
+		pw.Wipe()
+		pw = next
 	}
 	if user.NewNameReq {
 		if user, err = c.askNewName(ctx, call, user, pw); err != nil {
@@ -75,35 +78,43 @@ func (c commands) still(ctx context.Context, id wire.UserID, pw account.Secret) 
 }
 
 // askPassword asks until the password is right, the user gives up, or there
-// were too many tries.
+// were too many tries. The caller wipes the password.
 func (c commands) askPassword(ctx context.Context, call *module.Call, login account.Login) (account.User, account.Secret, error) {
 	for try := 1; ; try++ {
-		answer, err := call.Secret(ctx, "Password: ")
+		answer, err := askSecret(ctx, call, "Password: ")
 		if err != nil {
-			return account.User{}, "", err
+			return account.User{}, nil, err
 		}
-		if answer == "" {
-			return account.User{}, "", cancelled(ctx, call)
+		if len(answer) == 0 {
+			return account.User{}, nil, cancelled(ctx, call)
 		}
 		addr := call.Session().Addr
 		if !c.Guard.TryAllowed(addr) {
-			return account.User{}, "", tooManyTries()
+			answer.Wipe()
+			return account.User{}, nil, tooManyTries()
 		}
-		user, err := c.Rules.Authenticate(ctx, login, account.Secret(answer), addr)
+		user, err := c.Rules.Authenticate(ctx, login, answer, addr)
 		if err == nil {
 			c.Guard.TrySucceeded(addr)
-			return user, account.Secret(answer), nil
+			return user, answer, nil
 		}
+		answer.Wipe()
 		if !errors.Is(err, account.ErrRefused) {
-			return account.User{}, "", explain(err)
+			return account.User{}, nil, explain(err)
 		}
 		if try >= c.Settings().AutoLockLimit {
-			return account.User{}, "", module.Invalid("Too many attempts.")
+			return account.User{}, nil, module.Invalid("Too many attempts.")
 		}
 		if err := call.Err(ctx, sentence(err.Error())); err != nil {
-			return account.User{}, "", err
+			return account.User{}, nil, err
 		}
 	}
+}
+
+// askSecret asks for a secret, which the caller wipes.
+func askSecret(ctx context.Context, call *module.Call, prompt string) (account.Secret, error) {
+	answer, err := call.Secret(ctx, prompt)
+	return answer, err
 }
 
 // cancelled ends a call after an empty answer: a line feed, because the answer
@@ -124,33 +135,35 @@ type newPassword struct {
 }
 
 // askNewPassword asks until there is an acceptable password, stores it and
-// returns it.
+// returns it. The caller wipes it.
 func (c commands) askNewPassword(ctx context.Context, call *module.Call, want newPassword) (account.Secret, error) {
 	for {
-		answer, err := call.Secret(ctx, want.prompt)
+		answer, err := askSecret(ctx, call, want.prompt)
 		switch {
 		case err != nil:
-			return "", err
-		case answer == "" && want.feed:
-			return "", cancelled(ctx, call)
-		case answer == "":
-			return "", module.ErrAborted
+			return nil, err
+		case len(answer) == 0 && want.feed:
+			return nil, cancelled(ctx, call)
+		case len(answer) == 0:
+			return nil, module.ErrAborted
 		}
 		if want.allowed != nil {
 			if err := want.allowed(); err != nil {
-				return "", explain(err)
+				answer.Wipe()
+				return nil, explain(err)
 			}
 		}
-		err = c.Rules.SetPassword(ctx, want.user, account.Secret(answer))
+		err = c.Rules.SetPassword(ctx, want.user, answer)
 		if err == nil {
-			return account.Secret(answer), nil
+			return answer, nil
 		}
+		answer.Wipe()
 		text, again := broken(err)
 		if !again {
-			return "", explain(err)
+			return nil, explain(err)
 		}
 		if err := call.Err(ctx, text); err != nil {
-			return "", err
+			return nil, err
 		}
 	}
 }

@@ -41,21 +41,23 @@ func (c commands) runAdd(ctx context.Context, call *module.Call) error {
 		return module.Invalid("Too many accounts were registered from your address; try again in an hour.")
 	}
 	for {
-		answer, err := call.Secret(ctx, "Password of the new account: ")
+		answer, err := askSecret(ctx, call, "Password of the new account: ")
 		if err != nil {
 			return err
 		}
-		if answer == "" {
+		if len(answer) == 0 {
 			return module.ErrAborted
 		}
-		err = c.Rules.CheckPassword(n, account.Secret(answer))
+		err = c.Rules.CheckPassword(n, answer)
 		if err == nil {
-			user, err := c.Rules.Create(ctx, n, account.Secret(answer))
+			user, err := c.Rules.Create(ctx, n, answer)
+			answer.Wipe()
 			if err != nil { // the name may have been taken meanwhile
 				return explain(err)
 			}
 			return call.Line(context.WithoutCancel(ctx), fmt.Sprintf("The account %s has been made, with rank %d.", user.Name, uint32(user.Rank)))
 		}
+		answer.Wipe()
 		text, again := broken(err)
 		if !again {
 			return explain(err)

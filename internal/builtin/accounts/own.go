@@ -106,18 +106,20 @@ func (c commands) runSetPassword(ctx context.Context, call *module.Call) error {
 		return err
 	}
 	if c.Settings().AskCurrentPassword {
-		answer, err := call.Secret(ctx, "Current password: ")
+		answer, err := askSecret(ctx, call, "Current password: ")
 		if err != nil {
 			return err
 		}
-		if answer == "" {
+		if len(answer) == 0 {
 			return module.ErrAborted
 		}
+		defer answer.Wipe()
 		addr := call.Session().Addr
 		if !c.Guard.TryAllowed(addr) {
 			return tooManyTries()
 		}
-		_, err = c.Rules.Authenticate(ctx, account.Login{Name: user.Name}, account.Secret(answer), addr)
+		_, err = c.Rules.Authenticate(ctx, account.Login{Name: user.Name}, answer, addr)
+		answer.Wipe()
 		if err == nil {
 			c.Guard.TrySucceeded(addr)
 		}
@@ -134,8 +136,10 @@ func (c commands) runSetPassword(ctx context.Context, call *module.Call) error {
 		}
 		return nil
 	}
-	if _, err := c.askNewPassword(ctx, call, newPassword{user: user.ID, prompt: "New password: ", allowed: same}); err != nil {
+	pw, err := c.askNewPassword(ctx, call, newPassword{user: user.ID, prompt: "New password: ", allowed: same})
+	if err != nil {
 		return err
 	}
+	pw.Wipe()
 	return call.Line(context.WithoutCancel(ctx), "Your password has been changed.")
 }

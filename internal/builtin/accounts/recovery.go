@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
+	"strconv"
 	"time"
 
 	"mrci.dev/mrci/internal/account"
@@ -56,6 +57,7 @@ func (c commands) runRequestReset(ctx context.Context, call *module.Call) error 
 // the call: neither answer nor time tells whether there is.
 func (c commands) mailRecovery(ctx context.Context, login account.Login) {
 	user, pw, err := c.Rules.RequestRecovery(ctx, login)
+	defer pw.Wipe()
 	log := c.Log.With("user", user.Name)
 	switch {
 	case errors.Is(err, account.ErrNotFound):
@@ -102,15 +104,17 @@ func (c commands) runRecover(ctx context.Context, call *module.Call) error {
 	if err != nil {
 		return err
 	}
+	defer recovery.Wipe()
 	for {
-		answer, err := call.Secret(ctx, "New password: ")
+		answer, err := askSecret(ctx, call, "New password: ")
 		if err != nil {
 			return err
 		}
-		if answer == "" {
+		if len(answer) == 0 {
 			return cancelled(ctx, call)
 		}
-		user, err := c.Rules.Recover(ctx, login, recovery, account.Secret(answer), call.Session().Addr)
+		user, err := c.Rules.Recover(ctx, login, recovery, answer, call.Session().Addr)
+		answer.Wipe()
 		if err == nil {
 			ctx = context.WithoutCancel(ctx)
 			if err := c.Sessions.Logout(ctx, user.ID, call.Session().ID, "The password of your account was recovered; you are logged out."); err != nil {
@@ -131,32 +135,35 @@ func (c commands) runRecover(ctx context.Context, call *module.Call) error {
 	}
 }
 
+// askRecovery asks until the recovery password is right. The caller wipes it.
 func (c commands) askRecovery(ctx context.Context, call *module.Call, login account.Login) (account.Secret, error) {
 	addr := call.Session().Addr
 	for try := 1; ; try++ {
-		answer, err := call.Secret(ctx, "Recovery password: ")
+		answer, err := askSecret(ctx, call, "Recovery password: ")
 		if err != nil {
-			return "", err
+			return nil, err
 		}
-		if answer == "" {
-			return "", cancelled(ctx, call)
+		if len(answer) == 0 {
+			return nil, cancelled(ctx, call)
 		}
 		if !c.Guard.TryAllowed(addr) {
-			return "", tooManyTries()
+			answer.Wipe()
+			return nil, tooManyTries()
 		}
-		_, err = c.Rules.CheckRecovery(ctx, login, account.Secret(answer), addr)
+		_, err = c.Rules.CheckRecovery(ctx, login, answer, addr)
 		if err == nil {
 			c.Guard.TrySucceeded(addr)
-			return account.Secret(answer), nil
+			return answer, nil
 		}
+		answer.Wipe()
 		if !errors.Is(err, account.ErrRecoveryRefused) {
-			return "", explain(err)
+			return nil, explain(err)
 		}
 		if try >= maxRecoveryTries {
-			return "", module.Invalid("Too many attempts. Ask for another recovery password with request_pw_reset.")
+			return nil, module.Invalid("Too many attempts. Ask for another recovery password with request_pw_reset.")
 		}
 		if err := call.Err(ctx, "The recovery password is wrong, or does not count any more."); err != nil {
-			return "", err
+			return nil, err
 		}
 	}
 }
@@ -201,10 +208,11 @@ func (c commands) runVerifyEmail(ctx context.Context, call *module.Call) error {
 	if err != nil {
 		return err
 	}
-	if err := c.Mail.VerificationCode(ctx, user, account.Secret(code)); err != nil {
+	defer code.Wipe()
+	if err := c.Mail.VerificationCode(ctx, user, code); err != nil {
 		return fmt.Errorf("mail a verification code: %w", err)
 	}
-	if err := c.askCode(ctx, call, user, code, time.Now().Add(codeLife)); err != nil {
+	if err := c.askCode(ctx, call, user, code, c.Now().Add(codeLife)); err != nil {
 		return err
 	}
 	if _, err := c.Rules.MarkVerified(ctx, user.ID, user.Email); err != nil {
@@ -217,17 +225,19 @@ func (c commands) runVerifyEmail(ctx context.Context, call *module.Call) error {
 	return call.Text(ctx, "\n")
 }
 
-func (c commands) askCode(ctx context.Context, call *module.Call, user account.User, code string, until time.Time) error {
+func (c commands) askCode(ctx context.Context, call *module.Call, user account.User, code account.Secret, until time.Time) error {
 	for try := 1; ; try++ {
-		answer, err := call.Secret(ctx, fmt.Sprintf("A code has been mailed to %s. Code: ", user.Email))
+		answer, err := askSecret(ctx, call, fmt.Sprintf("A code has been mailed to %s. Code: ", user.Email))
+		right := subtle.ConstantTimeCompare(answer, code) == 1
+		answer.Wipe()
 		switch {
 		case err != nil:
 			return err
-		case answer == "":
+		case len(answer) == 0:
 			return cancelled(ctx, call)
-		case time.Now().After(until):
+		case c.Now().After(until):
 			return module.Invalid("The code does not count any more; call verify_email again.")
-		case subtle.ConstantTimeCompare([]byte(answer), []byte(code)) == 1:
+		case right:
 			return nil
 		case try >= maxCodeTries:
 			return module.Invalid("Too many wrong codes; call verify_email again.")
@@ -239,10 +249,10 @@ func (c commands) askCode(ctx context.Context, call *module.Call, user account.U
 }
 
 // newCode returns a code of 100000 to 999998 (state 3.5).
-func newCode() (string, error) {
+func newCode() (account.Secret, error) {
 	n, err := rand.Int(rand.Reader, big.NewInt(899_999))
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	return fmt.Sprint(100_000 + n.Int64()), nil
+	return strconv.AppendInt(make(account.Secret, 0, 6), 100_000+n.Int64(), 10), nil
 }

@@ -146,7 +146,7 @@ func (h *Host) Address() string { return h.Addr().String() }
 func (h *Host) User(name string, rank wire.Rank) account.User {
 	h.t.Helper()
 	ctx := context.Background()
-	user, err := h.Accounts().Create(ctx, account.NewAccount{Name: name, Email: name + "@example.org"}, Password)
+	user, err := h.Accounts().Create(ctx, account.NewAccount{Name: name, Email: name + "@example.org"}, account.Secret(Password))
 	if err != nil {
 		h.t.Fatalf("make user %s: %v", name, err)
 	}

@@ -414,7 +414,7 @@ func (h *history) populate(ctx context.Context, missing int) (state, []wire.User
 	var ids []wire.UserID
 	for i := range 12 {
 		name := fmt.Sprintf("user%d", i)
-		u, err := service.Create(ctx, account.NewAccount{Name: name, Email: name + "@example.org"}, "Tr0ub4dor&3")
+		u, err := service.Create(ctx, account.NewAccount{Name: name, Email: name + "@example.org"}, account.Secret("Tr0ub4dor&3"))
 		if err != nil {
 			return nil, nil, err
 		}

@@ -56,6 +56,7 @@ func RunAccounts(t *testing.T, open func(t *testing.T) account.Store) {
 		{"change", testChange},
 		{"change that fails", testChangeFails},
 		{"attempt", testAttempt},
+		{"stand-ins", testStandIns},
 		{"attempt at a recovery", testAttemptRecovery},
 		{"recovery is kept and removed", testRecovery},
 		{"change by another", testChangeBy},
@@ -292,6 +293,69 @@ func testAttempt(t *testing.T, s account.Store) {
 		err := s.Attempt(ctx, key, func(account.Record) (account.Tally, bool) { t.Error("judged"); return account.Tally{}, true })
 		if !errors.Is(err, account.ErrNotFound) {
 			t.Errorf("%+v: got %v, want ErrNotFound", key, err)
+		}
+	}
+}
+
+// testStandIns checks what an attempt on an account that does not exist reads,
+// and that it changes none.
+func testStandIns(t *testing.T, s account.Store) {
+	unknown := []account.Key{{ID: wire.UserID{9}}, {ID: wire.UserID{0xff}}, {Name: "nobody"}, {Email: "nobody@example.org"}}
+	attempt := func(key account.Key) {
+		t.Helper()
+		login := s.Attempt(ctx, key, func(account.Record) (account.Tally, bool) { t.Error("judged"); return account.Tally{}, true })
+		recovery := s.AttemptRecovery(ctx, key, func(account.Record) (account.Recovery, bool) {
+			t.Error("judged")
+			return account.Recovery{}, true
+		})
+		if login != account.ErrNotFound || recovery != account.ErrNotFound {
+			t.Errorf("%+v: got %v and %v, want ErrNotFound", key, login, recovery)
+		}
+	}
+	for _, key := range unknown {
+		if r, err := s.Candidate(ctx, key); err != nil || !cmp.Equal(r, account.Record{}) {
+			t.Errorf("%+v without accounts: %+v, %v", key, r, err)
+		}
+		attempt(key)
+	}
+	var all []account.Record
+	for i := range 20 {
+		r := Record(fmt.Sprintf("ann%02d", i))
+		r.Hash = fmt.Sprintf("hash %d", i)
+		r.Recovery.Hash = fmt.Sprintf("recovery %d", i)
+		mustCreate(t, s, r)
+		all = append(all, r)
+	}
+	for i := range 20 {
+		unknown = append(unknown, account.Key{Name: fmt.Sprintf("bob%02d", i)}, account.Key{Email: fmt.Sprintf("bob%02d@example.org", i)})
+	}
+	for _, key := range unknown {
+		first, err := s.Candidate(ctx, key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if first.User != (account.User{}) {
+			t.Errorf("%+v is somebody: %+v", key, first.User)
+		}
+		if !slices.ContainsFunc(all, func(r account.Record) bool {
+			return r.Hash == first.Hash && r.Recovery == first.Recovery && cmp.Equal(r.Tally, first.Tally)
+		}) {
+			t.Errorf("%+v: not the rest of an account: %+v", key, first)
+		}
+		attempt(key)
+		if again, err := s.Candidate(ctx, key); err != nil || !cmp.Equal(again, first) {
+			t.Errorf("%+v: got %+v, %v, want the stand-in from before: %+v", key, again, err, first)
+		}
+	}
+	for _, r := range all {
+		for _, key := range []account.Key{{ID: r.ID}, {Name: account.Fold(r.Name)}, {Email: account.Fold(r.Email)}} {
+			got, err := s.Candidate(ctx, key)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(r, got); diff != "" {
+				t.Errorf("%+v: %s", key, diff)
+			}
 		}
 	}
 }

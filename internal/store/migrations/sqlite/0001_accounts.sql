@@ -20,15 +20,16 @@ CREATE TABLE users (
     new_name_req     INTEGER NOT NULL CHECK (new_name_req IN (0, 1)),
     locked           INTEGER NOT NULL CHECK (locked IN (0, 1)),
     email_verified   INTEGER NOT NULL CHECK (email_verified IN (0, 1)),
-    failures         TEXT    NOT NULL,           -- second:count:local, oldest first
+    failures         TEXT    NOT NULL,           -- second:count:local, oldest first; blanks behind them
     locked_until     INTEGER NOT NULL,           -- seconds since 1970, 0: never
     lock_local       INTEGER NOT NULL CHECK (lock_local IN (0, 1)),
     lock_streak      INTEGER NOT NULL,
     attempts         INTEGER NOT NULL DEFAULT 0  -- logins that wrote to the row
 ) STRICT;
 
--- Takes the write that a login of an unknown user makes, so that it costs what
--- a refused login of a known one does.
+-- Takes writes without a meaning: the one that shows that the file can be
+-- written, and those that belong to a user who does not exist and have to cost
+-- what they cost for one who does.
 CREATE TABLE nobody (
     id       INTEGER PRIMARY KEY CHECK (id = 1),
     attempts INTEGER NOT NULL
