@@ -86,6 +86,7 @@ type restorer struct {
 	beside   *fsys.Scratch // for conf.json and the like, if that is elsewhere
 	files    *os.Root      // the users' files in scratch; nil: none
 	settings conf.Config
+	step     func() // see mover
 }
 
 func (r *restorer) run(ctx context.Context, from io.Reader) error {

@@ -76,6 +76,11 @@ func save(ctx context.Context, cfg *SaveConfig) (_ *Report, err error) {
 			return nil, err
 		}
 	}
+	if other := filepath.Dir(cfg.Settings.DBHostName); other != dir {
+		// Of one that went to standard output and was killed. It is in nobody's
+		// way if it cannot be removed.
+		_ = fsys.CleanScratch(other, saveScratch)
+	}
 	scratch, err := fsys.OpenScratch(dir, saveScratch)
 	if err != nil {
 		return nil, err
