@@ -275,7 +275,7 @@ func TestKilledBackup(t *testing.T) {
 	began := time.Now()
 	mustProgram(t, "--dir", s.dir, "backup", filepath.Join(out, "first"))
 	took := time.Since(began)
-	rounds := 12
+	rounds := 8
 	if long(t) {
 		rounds = 200
 	}
@@ -338,7 +338,7 @@ func TestKilledRestore(t *testing.T) {
 	began := time.Now()
 	mustProgram(t, "--dir", filepath.Join(t.TempDir(), "first"), "restore", archive)
 	took := time.Since(began)
-	rounds := 12
+	rounds := 8
 	if long(t) {
 		rounds = 300
 	}

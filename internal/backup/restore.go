@@ -99,6 +99,12 @@ func (r *restorer) run(ctx context.Context, from io.Reader) error {
 	if err := r.databaseHere(); err != nil {
 		return err
 	}
+	// Windows renames no directory that is open.
+	if r.files != nil {
+		if err := r.files.Close(); err != nil {
+			return err
+		}
+	}
 	if err := r.persist(); err != nil {
 		return err
 	}
