@@ -51,7 +51,7 @@ func (cmd *backupCmd) Run(a *app) error {
 	if err := settings.Set(cmd.Set...); err != nil {
 		return err
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := untilSignal()
 	defer stop()
 	cfg := backup.SaveConfig{Settings: settings, Version: version(), File: cmd.File, Force: cmd.Force, Files: cmd.Files}
 	// The archive may be on standard output.
@@ -88,9 +88,9 @@ func (cmd *restoreCmd) Run(a *app) error {
 			return fmt.Errorf("restore %w", err)
 		}
 		defer f.Close() // only read
-		from, name = io.Reader(f), cmd.File
+		from, name = f, cmd.File
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := untilSignal()
 	defer stop()
 	if cmd.Check {
 		report, err := backup.Check(ctx, name, from)
@@ -133,6 +133,14 @@ func (cmd *restoreCmd) Run(a *app) error {
 	}
 	_, err = io.WriteString(a.stdout, b.String())
 	return err
+}
+
+// untilSignal is the context of work that a signal ends. A second signal ends
+// the program, which may be waiting for whoever reads its output.
+func untilSignal() (context.Context, context.CancelFunc) {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop)
+	return ctx, stop
 }
 
 // notes tells what else a person should know.

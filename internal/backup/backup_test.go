@@ -9,9 +9,11 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -29,7 +31,103 @@ import (
 
 var ctx = context.Background()
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// dyingEnv turns the test binary into a program that restores an archive and
+// ends without a word before one of the renames: its value is the number of
+// that rename, the archive and the directory.
+const dyingEnv = "MRCI_TEST_DYING"
+
+const died = 9 // its exit status then
+
+func TestMain(m *testing.M) {
+	if what := os.Getenv(dyingEnv); what != "" {
+		dying(strings.Split(what, "|"))
+	}
+	goleak.VerifyTestMain(m)
+}
+
+func dying(args []string) {
+	left, err := strconv.Atoi(args[0])
+	if err != nil {
+		panic(err)
+	}
+	f, err := os.Open(args[1])
+	if err != nil {
+		panic(err)
+	}
+	err = backup.RestoreWith(ctx, f, backup.RestoreConfig{Dirs: split(args[2]), Force: true}, func() {
+		if left--; left == 0 {
+			os.Exit(died)
+		}
+	})
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	os.Exit(0)
+}
+
+// Wherever between the renames a restore ends: no host starts, the next
+// restore mends it, and the old files are all kept.
+func TestDiesBetweenRenames(t *testing.T) {
+	dir := t.TempDir()
+	from := one(filepath.Join(dir, "from"))
+	write(t, from.File(), "{}") // no paths
+	write(t, filepath.Join(from.Data, "files", "f"), "of alice")
+	archive := filepath.Join(dir, "archive")
+	write(t, archive, string(save(t, newHost(t, from, "alice"), true)))
+	old := filepath.Join(dir, "old")
+	write(t, split(old).File(), "{}")
+	newHost(t, split(old), "bob")
+	write(t, filepath.Join(split(old).Data, "files", "f"), "of bob")
+	write(t, filepath.Join(split(old).Data, "data.db-journal"), "")
+	key := readFile(t, filepath.Join(split(old).Cert, "tls_priv.pem"))
+	rounds := 1
+	for ; ; rounds++ {
+		root := filepath.Join(dir, fmt.Sprint("to", rounds))
+		if err := os.CopyFS(root, os.DirFS(old)); err != nil {
+			t.Fatal(err)
+		}
+		to := split(root)
+		cmd := exec.Command(os.Args[0])
+		cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%d|%s|%s", dyingEnv, rounds, archive, root))
+		cmd.Stderr = os.Stderr
+		err := cmd.Run()
+		if err == nil {
+			break
+		}
+		if cmd.ProcessState.ExitCode() != died {
+			t.Fatal(err)
+		}
+		if backup.Unfinished(to) == nil {
+			t.Errorf("rename %d: a host would start", rounds)
+		}
+		if _, err := restore([]byte(readFile(t, archive)), backup.RestoreConfig{Dirs: to}); err != nil {
+			t.Fatal(err)
+		}
+		if err := backup.Unfinished(to); err != nil {
+			t.Errorf("rename %d: %v", rounds, err)
+		}
+		has(t, filepath.Join(to.Data, "data.db"), "alice")
+		leftovers(t, root)
+		kept := map[string]bool{}
+		for name, text := range tree(t, root) {
+			if strings.Contains(name, "before-restore-") {
+				base := filepath.Base(name)
+				kept[base] = kept[base] || base == "data.db" || base == "f" && strings.HasSuffix(text, "of bob") ||
+					base == "tls_priv.pem" && strings.HasSuffix(text, key)
+			}
+		}
+		if !kept["data.db"] || !kept["f"] || !kept["tls_priv.pem"] {
+			t.Errorf("rename %d: kept is only %v", rounds, kept)
+		}
+		if rounds > 50 {
+			t.Fatal("it never comes to an end")
+		}
+	}
+	if rounds < 10 {
+		t.Errorf("only %d renames", rounds)
+	}
+}
 
 // one puts everything below one directory.
 func one(dir string) conf.Dirs {

@@ -3,8 +3,11 @@ package backup
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"io/fs"
+
+	"mrci.dev/mrci/internal/fsys"
 )
 
 // Names and parts for tests.
@@ -68,4 +71,12 @@ func Contents(ctx context.Context, r io.Reader) (*Manifest, map[string]string, e
 func Line(name string, mode fs.FileMode, modified, size int64, sum []byte) []byte {
 	e := fileEntry{name: name, mode: mode, modified: modified, size: size, sum: sum}
 	return e.line()
+}
+
+// RestoreWith is Restore, and calls step before each rename.
+func RestoreWith(ctx context.Context, from io.Reader, cfg RestoreConfig, step func()) error {
+	cfg.Free = fsys.Free
+	r := &restorer{cfg: &cfg, step: step}
+	err := r.run(ctx, from)
+	return errors.Join(err, r.close())
 }

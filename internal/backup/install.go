@@ -66,6 +66,7 @@ type mover struct {
 	done  []move
 	aside map[string]string // by directory: where its old files are
 	stamp string
+	step  func() // before each rename; nil but in tests
 }
 
 // install moves the files into place.
@@ -93,7 +94,7 @@ func (r *restorer) install(ctx context.Context) (err error) {
 	if err := fsys.SyncDir(r.cfg.Dirs.Data); err != nil {
 		return err
 	}
-	m := &mover{aside: make(map[string]string), stamp: time.Now().UTC().Format("20060102T150405Z")}
+	m := &mover{aside: make(map[string]string), stamp: time.Now().UTC().Format("20060102T150405Z"), step: r.step}
 	if err := m.all(ctx, r); err != nil {
 		if undoErr := m.undo(); undoErr != nil {
 			left = true
@@ -184,6 +185,9 @@ func (m *mover) away(path string) error {
 }
 
 func (m *mover) move(from, to string) error {
+	if m.step != nil {
+		m.step()
+	}
 	if err := os.Rename(from, to); err != nil {
 		return err
 	}

@@ -86,6 +86,7 @@ type restorer struct {
 	beside   *fsys.Scratch // for conf.json and the like, if that is elsewhere
 	files    *os.Root      // the users' files in scratch; nil: none
 	settings conf.Config
+	step     func() // see mover
 }
 
 func (r *restorer) run(ctx context.Context, from io.Reader) error {
@@ -97,6 +98,12 @@ func (r *restorer) run(ctx context.Context, from io.Reader) error {
 	}
 	if err := r.databaseHere(); err != nil {
 		return err
+	}
+	// Windows renames no directory that is open.
+	if r.files != nil {
+		if err := r.files.Close(); err != nil {
+			return err
+		}
 	}
 	if err := r.persist(); err != nil {
 		return err

@@ -76,6 +76,11 @@ func save(ctx context.Context, cfg *SaveConfig) (_ *Report, err error) {
 			return nil, err
 		}
 	}
+	if other := filepath.Dir(cfg.Settings.DBHostName); other != dir {
+		// Of one that went to standard output and was killed. It is in nobody's
+		// way if it cannot be removed.
+		_ = fsys.CleanScratch(other, saveScratch)
+	}
 	scratch, err := fsys.OpenScratch(dir, saveScratch)
 	if err != nil {
 		return nil, err
@@ -212,7 +217,7 @@ func (s *saver) pack(ctx context.Context, w io.Writer, database string) error {
 		return err
 	}
 	for i := range smalls {
-		if err := s.addSmall(t, &smalls[i]); err != nil {
+		if err := s.addSmall(ctx, t, &smalls[i]); err != nil {
 			return err
 		}
 	}
@@ -246,7 +251,7 @@ func (s *saver) addDatabase(ctx context.Context, t *tar.Writer, path string) err
 	return os.Remove(path)
 }
 
-func (s *saver) addSmall(t *tar.Writer, what *small) error {
+func (s *saver) addSmall(ctx context.Context, t *tar.Writer, what *small) error {
 	settings := &s.cfg.Settings
 	m := &s.report.Manifest
 	other := what.elsewhere(settings, settings.Dirs)
@@ -281,7 +286,7 @@ func (s *saver) addSmall(t *tar.Writer, what *small) error {
 	if what.private {
 		mode &= 0o700
 	}
-	return s.addMember(context.Background(), t, what.name, bytes.NewReader(text), int64(len(text)), mode)
+	return s.addMember(ctx, t, what.name, bytes.NewReader(text), int64(len(text)), mode)
 }
 
 func (s *saver) addMember(ctx context.Context, t *tar.Writer, name string, r io.Reader, size int64, mode fs.FileMode) error {

@@ -10,8 +10,9 @@ import (
 // openPrivate opens a directory that only the account of this process can
 // enter, and makes it if it is missing. One of its own that is open to others
 // is closed to them, one that is not its own or that is there for everybody is
-// refused.
-func openPrivate(dir string) (*os.Root, error) {
+// refused. With others root may open that of another account, which stays as
+// it is.
+func openPrivate(dir string, others bool) (*os.Root, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the directory %s: %w", dir, err)
 	}
@@ -23,7 +24,7 @@ func openPrivate(dir string) (*os.Root, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the directory %s: %w", dir, err)
 	}
-	if err := makePrivate(dir, link, root); err != nil {
+	if err := makePrivate(dir, link, root, others); err != nil {
 		root.Close()
 		return nil, err
 	}
@@ -32,7 +33,7 @@ func openPrivate(dir string) (*os.Root, error) {
 
 // makePrivate looks at the opened directory, not at its name, which could mean
 // another one by now. link is what stands at the name, perhaps a symbolic link.
-func makePrivate(dir string, link fs.FileInfo, root *os.Root) error {
+func makePrivate(dir string, link fs.FileInfo, root *os.Root, others bool) error {
 	d, err := root.Open(".")
 	if err != nil {
 		return fmt.Errorf("open the directory %s: %w", dir, err)
@@ -49,7 +50,9 @@ func makePrivate(dir string, link fs.FileInfo, root *os.Root) error {
 	if owner := fileUID(link); link.Mode()&fs.ModeSymlink != 0 && owner != self && owner != 0 {
 		return fmt.Errorf("%s is a symbolic link of the account with uid %d, and this is uid %d: use another directory with --dir", dir, owner, self)
 	}
-	if owner := fileUID(info); owner != self {
+	if owner := fileUID(info); owner != self && others && self == 0 && info.Mode().Perm()&0o077 == 0 {
+		return nil
+	} else if owner != self {
 		return fmt.Errorf("the directory %s belongs to uid %d, and this is uid %d: run as its owner, or use another directory with --dir", dir, owner, self)
 	}
 	if info.Mode().Perm()&0o077 == 0 {

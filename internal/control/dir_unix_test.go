@@ -3,6 +3,7 @@
 package control_test
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -70,6 +71,64 @@ func TestDirectory(t *testing.T) {
 				t.Errorf("mode: got %v, want 0700", got)
 			}
 		})
+	}
+}
+
+// TestOccupy keeps a host of another account out of its own directory.
+func TestOccupy(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root")
+	}
+	dir := shortDir(t)
+	if err := os.Chmod(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	owned(t, dir, 12345)
+	lock, err := control.Occupy(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lock.Release()
+	info, err := os.Stat(filepath.Join(dir, "host.lock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if uid := info.Sys().(*syscall.Stat_t).Uid; uid != 12345 {
+		t.Errorf("the lock file belongs to uid %d, want 12345", uid)
+	}
+	var held *control.HeldError
+	if again, err := control.Occupy(dir); !errors.As(err, &held) {
+		t.Errorf("occupied twice: %v, %v", again, err)
+	}
+	if err := lock.Release(); err != nil {
+		t.Fatal(err)
+	}
+
+	// What its owner can have put there is neither cut off nor written.
+	victim := filepath.Join(shortDir(t), "victim")
+	if err := os.WriteFile(victim, []byte("precious"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Link(victim, filepath.Join(dir, "host.lock")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := control.Occupy(dir); err == nil || !strings.Contains(err.Error(), "has other names") {
+		t.Errorf("a second name of another file as the lock file: %v", err)
+	}
+	info, err = os.Stat(victim)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if text, err := os.ReadFile(victim); string(text) != "precious" || info.Sys().(*syscall.Stat_t).Uid != 0 {
+		t.Errorf("it is now %q of uid %d, %v", text, info.Sys().(*syscall.Stat_t).Uid, err)
+	}
+
+	// A directory that others can enter is no host's own.
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := control.Occupy(dir); err == nil || !strings.Contains(err.Error(), "belongs to uid 12345") {
+		t.Errorf("a directory of another account that is open: %v", err)
 	}
 }
 

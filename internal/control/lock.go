@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+
+	"mrci.dev/mrci/internal/fsys"
 )
 
 // lockName is the lock file in a directory. It has the pid of its holder in
@@ -49,12 +51,19 @@ var errLocked = errors.New("locked by another process")
 // somebody else has it. The directory is made if it is missing, and closed to
 // other accounts. A lock file that is left over from a crash is no
 // obstacle.
-func Acquire(dir string) (*Lock, error) {
+func Acquire(dir string) (*Lock, error) { return acquire(dir, false) }
+
+// Occupy is Acquire for what only keeps hosts out: root may do so in a directory
+// that another account has for itself, and the lock file belongs to that
+// account then.
+func Occupy(dir string) (*Lock, error) { return acquire(dir, true) }
+
+func acquire(dir string, others bool) (*Lock, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
 		return nil, fmt.Errorf("lock the directory: %w", err)
 	}
-	root, err := openPrivate(dir)
+	root, err := openPrivate(dir, others)
 	if err != nil {
 		return nil, err
 	}
@@ -100,6 +109,9 @@ func lockOpened(root *os.Root, f *os.File) (again bool, err error) {
 	if !opened.Mode().IsRegular() {
 		return false, fmt.Errorf("%s is in the way: it is not a file", lockName)
 	}
+	if fileLinks(opened) > 1 { // it is written, perhaps by root for another account
+		return false, fmt.Errorf("%s is in the way: it has other names too; remove it", lockName)
+	}
 	switch err := tryLock(f); {
 	case errors.Is(err, errLocked):
 		return false, &HeldError{PID: readPID(f)}
@@ -113,6 +125,9 @@ func lockOpened(root *os.Root, f *os.File) (again bool, err error) {
 		return false, err
 	case !os.SameFile(opened, named):
 		return true, nil
+	}
+	if err := fsys.OwnOpenAs(f, root.Name()); err != nil {
+		return false, err
 	}
 	if err := f.Truncate(0); err != nil {
 		return false, err

@@ -125,7 +125,7 @@ func Listen(cfg Config) (*Server, error) {
 		counters: make(map[string]uint64),
 	}
 	if dir := filepath.Dir(path); dir != cfg.Lock.Dir() {
-		root, err := openPrivate(dir)
+		root, err := openPrivate(dir, false)
 		if err != nil {
 			return nil, err
 		}

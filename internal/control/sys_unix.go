@@ -34,6 +34,10 @@ func processUID() (uid int, known bool) { return os.Geteuid(), true }
 
 func fileUID(info fs.FileInfo) int { return int(info.Sys().(*syscall.Stat_t).Uid) }
 
+// fileLinks returns how many names a file has. One that its holder has just
+// removed has none.
+func fileLinks(info fs.FileInfo) int { return int(info.Sys().(*syscall.Stat_t).Nlink) }
+
 // nobodyListens reports whether a connect has found no socket, or one that is
 // left over.
 func nobodyListens(err error) bool {

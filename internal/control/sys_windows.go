@@ -36,6 +36,8 @@ func processUID() (uid int, known bool) { return 0, false }
 
 func fileUID(fs.FileInfo) int { return 0 }
 
+func fileLinks(fs.FileInfo) int { return 1 }
+
 // peerUID says that the system does not tell who a client is.
 func peerUID(*net.UnixConn) (uid int, known bool, err error) { return 0, false, nil }
 

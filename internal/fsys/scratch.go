@@ -68,7 +68,14 @@ func CleanScratch(dir, prefix string) error {
 // abandoned removes a scratch directory that nobody holds. One that cannot be
 // removed, because it belongs to another account, is that account's to clean.
 func abandoned(path string) {
-	f, err := os.OpenFile(filepath.Join(path, lockName), os.O_RDWR, 0)
+	// Where everybody may make directories, it may be a trap: nothing outside of
+	// it is opened, and nothing waited for.
+	root, err := os.OpenRoot(path)
+	if err != nil {
+		return
+	}
+	f, err := root.OpenFile(lockName, os.O_RDWR|noWait, 0)
+	_ = root.Close() // nothing was done with it
 	if errors.Is(err, fs.ErrNotExist) {
 		_ = os.Remove(path) // only if it is empty; its owner notices
 		return

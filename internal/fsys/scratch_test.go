@@ -257,3 +257,29 @@ func TestFree(t *testing.T) {
 		t.Error("no error without a directory")
 	}
 }
+
+// What others put where everybody may is neither opened nor removed through.
+func TestScratchTraps(t *testing.T) {
+	dir, other := t.TempDir(), t.TempDir()
+	if err := os.WriteFile(filepath.Join(other, "lock"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(other, filepath.Join(dir, ".x-link")); err != nil {
+		t.Skip("no symbolic links here:", err)
+	}
+	if err := os.Mkdir(filepath.Join(dir, ".x-dir"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(filepath.Join(other, "lock"), filepath.Join(dir, ".x-dir", "lock")); err != nil {
+		t.Fatal(err)
+	}
+	if err := fsys.CleanScratch(dir, ".x-"); err != nil {
+		t.Fatal(err)
+	}
+	if left := names(t, dir); len(left) != 2 {
+		t.Errorf("left: %q", left)
+	}
+	if left := names(t, other); len(left) != 1 {
+		t.Errorf("left behind the links: %q", left)
+	}
+}
