@@ -127,7 +127,7 @@ func Open(ctx context.Context, cfg Config) (_ *Host, err error) {
 	h.quiet.refused = quietLog{log: h.log, level: slog.LevelWarn, msg: "connection refused"}
 	h.quiet.unstarted = quietLog{log: h.log, level: slog.LevelInfo, msg: "no session"}
 	// Before anything of this directory is touched.
-	if h.locks, err = lock(c.Dirs); err != nil {
+	if h.locks, err = lock(c.Dirs, control.Acquire); err != nil {
 		return nil, err
 	}
 	h.door, err = control.Listen(control.Config{Lock: h.locks[0], AccountRuntime: c.Dirs.AccountRuntime, Log: cfg.Log})

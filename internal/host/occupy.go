@@ -14,7 +14,7 @@ import (
 // must not happen beside a running one. It fails when there is one.
 func Occupy(dirs conf.Dirs) (leave func() error, err error) {
 	_, missing := os.Stat(dirs.Runtime)
-	locks, err := lock(dirs)
+	locks, err := lock(dirs, control.Occupy)
 	if err != nil {
 		return nil, err
 	}
@@ -31,14 +31,14 @@ func Occupy(dirs conf.Dirs) (leave func() error, err error) {
 // reached with another runtime directory, for example by a job without
 // XDG_RUNTIME_DIR, and has a lock of its own then. The first lock is that of
 // the runtime directory.
-func lock(dirs conf.Dirs) ([]*control.Lock, error) {
+func lock(dirs conf.Dirs, acquire func(string) (*control.Lock, error)) ([]*control.Lock, error) {
 	places := []string{dirs.Runtime}
 	if !strings.HasPrefix(dirs.Runtime, dirs.Data+string(filepath.Separator)) {
 		places = append(places, dirs.Data)
 	}
 	var locks []*control.Lock
 	for _, dir := range places {
-		l, err := control.Acquire(dir)
+		l, err := acquire(dir)
 		if err != nil {
 			return nil, errors.Join(err, release(locks))
 		}
