@@ -84,6 +84,10 @@ type Host struct {
 	input    *budget
 	session  session.Config
 
+	// Fixed too. strangers bounds what those who are not logged in leave in the
+	// logs.
+	strangers *strangers
+
 	// Owned by Run.
 	stop    context.CancelFunc
 	watcher *fsys.Watcher
@@ -103,7 +107,7 @@ type Host struct {
 
 	counters counters
 	counted  session.Counters
-	quiet    struct{ refused, unstarted, ended quietLog }
+	quiet    struct{ refused, unstarted, started, ended, accept quietLog }
 }
 
 // Open builds the host: it opens or makes the database and the certificate,
@@ -124,8 +128,11 @@ func Open(ctx context.Context, cfg Config) (_ *Host, err error) {
 	h.loaded.at = h.started
 	h.bounds.Store(sessionLimits(c))
 	h.input = &budget{limit: inputBudget}
-	h.quiet.refused = quietLog{log: h.log, level: slog.LevelWarn, msg: "connection refused"}
-	h.quiet.unstarted = quietLog{log: h.log, level: slog.LevelInfo, msg: "no session"}
+	h.quiet.refused.level, h.quiet.refused.msg = slog.LevelWarn, "connection refused"
+	h.quiet.unstarted.msg = "no session"
+	h.quiet.started.msg = "session started"
+	h.quiet.ended.msg = "session ended"
+	h.quiet.accept.level, h.quiet.accept.msg = slog.LevelError, "accept"
 	// Before anything of this directory is touched.
 	if h.lock, err = control.Acquire(c.Dirs.Runtime); err != nil {
 		return nil, err
@@ -148,12 +155,13 @@ func Open(ctx context.Context, cfg Config) (_ *Host, err error) {
 	}
 	h.limits = limit.New(limitConfig(c))
 	h.guard = newGuard(c, h.limits, cfg.Now)
+	h.strangers = newStrangers(h.limits)
 	if err = h.openRegistry(ctx); err != nil {
 		return nil, err
 	}
 	h.conn.Store(connConfig(c, h.cert.TLSConfig(), h.input))
 	h.session = session.Config{
-		Registry: h.registry, Users: h.accounts, Bus: h.bus, Journal: journal{h.logs},
+		Registry: h.registry, Users: h.accounts, Bus: h.bus, Journal: journal{logs: h.logs, strangers: h.strangers},
 		Limits: h.bounds.Load, Counters: &h.counted, Log: cfg.Log,
 		Greeting: "Ready. Log in with auth -user NAME; ls_cmds lists your commands.",
 	}
@@ -180,7 +188,7 @@ func (h *Host) openAccounts(ctx context.Context) (err error) {
 		// The log of attempts is opened on the store that the accounts are in.
 		OnAttempt: func(ctx context.Context, a account.Attempt) {
 			h.counters.countAttempt(a)
-			journal{h.logs}.attempt(ctx, a)
+			journal{logs: h.logs}.attempt(ctx, a)
 		},
 	}
 	if h.store, h.accounts, err = openAccounts(ctx, &h.cfg.Conf, &config); err != nil {
