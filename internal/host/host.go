@@ -85,8 +85,9 @@ type Host struct {
 	session  session.Config
 
 	// Fixed too. strangers bounds what those who are not logged in leave in the
-	// logs.
-	strangers *strangers
+	// logs, descriptors is how many the process may have (0: no limit).
+	strangers   *strangers
+	descriptors int
 
 	// Owned by Run.
 	stop    context.CancelFunc
@@ -117,12 +118,15 @@ func Open(ctx context.Context, cfg Config) (_ *Host, err error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	h := &Host{cfg: cfg, log: cfg.Log, started: time.Now(), sessions: make(map[*session.Session]struct{})}
+	h := &Host{cfg: cfg, log: cfg.Log, started: time.Now(), descriptors: fsys.Descriptors(), sessions: make(map[*session.Session]struct{})}
 	defer func() {
 		if err != nil {
 			h.Close()
 		}
 	}()
+	if err = checkDescriptors(h.descriptors); err != nil {
+		return nil, err
+	}
 	c := &cfg.Conf
 	h.conf.Store(c)
 	h.loaded.at = h.started
@@ -153,7 +157,7 @@ func Open(ctx context.Context, cfg Config) (_ *Host, err error) {
 	if h.cert, err = cert.Open(certConfig(c, cfg.Log)); err != nil {
 		return nil, err
 	}
-	h.limits = limit.New(limitConfig(c))
+	h.limits = limit.New(h.limitConfig(c))
 	h.guard = newGuard(c, h.limits, cfg.Now)
 	h.strangers = newStrangers(h.limits)
 	if err = h.openRegistry(ctx); err != nil {
@@ -329,7 +333,7 @@ func (h *Host) Sessions() int {
 func (h *Host) facts() hostinfo.Facts {
 	addr := h.Addr()
 	return hostinfo.Facts{
-		Program: "MRCI " + h.cfg.Version, Sessions: h.Sessions(), MaxSessions: h.conf.Load().MaxSessions,
+		Program: "MRCI " + h.cfg.Version, Sessions: h.Sessions(), MaxSessions: h.maxSessions(h.conf.Load()),
 		Addr: addr.Addr().Unmap().String(), Port: int(addr.Port()),
 	}
 }

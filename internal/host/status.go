@@ -48,7 +48,7 @@ func (h *Host) Status(context.Context) control.Status {
 		s.Configuration.LastError = loaded.err.Error()
 	}
 	s.Sessions, s.Queues.SendBytes = h.sessionStatus()
-	s.Sessions.Max = c.MaxSessions
+	s.Sessions.Max = h.maxSessions(c)
 	return s
 }
 
