@@ -224,7 +224,6 @@ func startHost(r reporter, cmd *exec.Cmd, dir string) *hostProcess {
 		p.finish(0)
 		r.Fatalf("certificate of the host: %v", err)
 	}
-	defer certs.Close()
 	h.fingerprint = "SHA256:" + certs.Fingerprint()
 	return h
 }
