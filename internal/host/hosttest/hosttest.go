@@ -45,6 +45,7 @@ type options struct {
 	dir   string
 	set   []string
 	extra []registry.Builtin
+	now   func() time.Time
 }
 
 // Set sets a key of the configuration, as --set does.
@@ -60,6 +61,11 @@ func Commands(extra ...registry.Builtin) Option {
 // Dir starts the host on the files of an earlier one.
 func Dir(dir string) Option {
 	return func(o *options) { o.dir = dir }
+}
+
+// Clock makes the host read its wall clock from now.
+func Clock(now func() time.Time) Option {
+	return func(o *options) { o.now = now }
 }
 
 // Start starts a host and stops it at the end of the test. Its log is printed
@@ -88,10 +94,10 @@ func Start(t testing.TB, opts ...Option) *Host {
 		t.Fatal(err)
 	}
 	h := &Host{Dir: o.dir, Conf: c, t: t, log: new(syncBuffer), done: make(chan error, 1)}
-	logger := slog.New(slog.NewTextHandler(h.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	logger := slog.New(slog.NewTextHandler(h.log, &slog.HandlerOptions{Level: c.LogLevel}))
 	ctx, stop := context.WithCancel(context.Background())
 	h.stop = stop
-	if h.Host, err = host.Open(ctx, host.Config{Conf: c, Version: "test", Log: logger, Extra: o.extra}); err != nil {
+	if h.Host, err = host.Open(ctx, host.Config{Conf: c, Version: "test", Log: logger, Extra: o.extra, Now: o.now}); err != nil {
 		stop()
 		t.Fatal(err)
 	}
