@@ -1,6 +1,7 @@
 package host_test
 
 import (
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -57,6 +58,56 @@ func TestFloodFillsNoLog(t *testing.T) {
 	}
 	if log := hosttest.Texts(wire.Text, watcher.Call("ls_act_log", "-session_id "+session)); !strings.Contains(log, "session ended") {
 		t.Errorf("the end of a user's session is missing:\n%s", log)
+	}
+}
+
+// Calls of one branch that wait for each other are not touched again after each
+// of them: that would cost the host much more than the client who sends them.
+func TestManyCallsOfOneBranch(t *testing.T) {
+	h := hosttest.Start(t, hosttest.Set("log_level=info"))
+	h.User("alice", 1)
+	for name, between := range map[string][]wire.TypeID{
+		"calls":                   {wire.Text, wire.Text},
+		"calls, some terminated":  {wire.Text, wire.Text, wire.Text, wire.TermCmd},
+		"calls, some interrupted": {wire.Text, wire.Text, wire.YieldCmd, wire.ResumeCmd},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := h.Connect()
+			c.Login("alice")
+			id := c.ID("ls_cmds")
+			const calls = 20_000
+			var requests []byte
+			for range calls / 2 {
+				for _, what := range between {
+					payload := ""
+					if what == wire.Text {
+						payload = "-find nothing_has_this_name"
+					}
+					requests = wire.AppendText(requests, what, id, 1, payload)
+				}
+			}
+			requests = wire.AppendText(requests, wire.Text, id, 1, "-command_name ls_users")
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			sent := make(chan error)
+			go func() { // ends when the host has taken all; awaited below
+				_, err := c.Conn.Write(requests)
+				sent <- err
+			}()
+			for done := false; !done; { // up to the answer to the last call
+				f := c.Next()
+				done = f.Type == wire.Text && f.Cmd == id && strings.Contains(string(f.Payload), "ls_users")
+			}
+			if err := <-sent; err != nil {
+				t.Error(err)
+			}
+			runtime.ReadMemStats(&after)
+			each := (after.TotalAlloc - before.TotalAlloc) / calls
+			t.Logf("%d bytes are allocated for each call", each)
+			if each > 64<<10 {
+				t.Errorf("each of %d calls makes the host allocate %d bytes", calls, each)
+			}
+		})
 	}
 }
 
