@@ -17,15 +17,16 @@ type benchCmd struct {
 	What string `arg:"" default:"all" enum:"all,call,connect,login,idle,tls,abuse,serve" help:"What to measure: all, call, connect, login, idle, tls or abuse."`
 	Role string `arg:"" optional:"" hidden:"" help:"What a process that was started by another one is for."`
 
-	JSON     bool          `name:"json" help:"Print the report as JSON."`
-	Mode     string        `default:"both" enum:"both,plain,tls" help:"Measure clear text, TLS or both."`
-	Rounds   int           `default:"15" help:"Rounds of each measurement; the median counts."`
-	Time     time.Duration `default:"300ms" help:"How long a round lasts."`
-	Connects int           `default:"100" help:"Connections in a round of connect, logins in a round of login."`
-	Clients  int           `default:"50" help:"Clients that call at once."`
-	Depth    int           `default:"16" help:"Calls in flight of each client in the pipelined measurement; 1 leaves it out."`
-	Sessions int           `default:"5000" help:"Sessions that idle holds."`
-	Profile  string        `placeholder:"DIR" help:"Write profiles of the host to DIR; figures are then a little worse."`
+	JSON      bool          `name:"json" help:"Print the report as JSON."`
+	Mode      string        `default:"both" enum:"both,plain,tls" help:"Measure clear text, TLS or both."`
+	Rounds    int           `default:"15" help:"Rounds of each measurement; the median counts."`
+	Time      time.Duration `default:"300ms" help:"How long a round lasts."`
+	Connects  int           `default:"100" help:"Connections in a round of connect, logins in a round of login."`
+	Clients   int           `default:"50" help:"Clients that call at once."`
+	Depth     int           `default:"16" help:"Calls in flight of each client in the pipelined measurement; 1 leaves it out."`
+	Sessions  int           `default:"5000" help:"Sessions that idle holds."`
+	Attackers int           `default:"1000" help:"Connections that misbehave at once in abuse."`
+	Profile   string        `placeholder:"DIR" help:"Write profiles of the host to DIR; figures are then a little worse."`
 }
 
 // serveWord makes a process play a role instead of measuring.
@@ -38,8 +39,8 @@ func (cmd *benchCmd) Run(a *app) error {
 	if cmd.Role != "" {
 		return fmt.Errorf("unexpected argument %s", cmd.Role)
 	}
-	if min(cmd.Rounds, cmd.Connects, cmd.Clients, cmd.Depth, cmd.Sessions) < 1 || cmd.Time <= 0 {
-		return fmt.Errorf("--rounds, --time, --connects, --clients, --depth and --sessions must be above 0")
+	if min(cmd.Rounds, cmd.Connects, cmd.Clients, cmd.Depth, cmd.Sessions, cmd.Attackers) < 1 || cmd.Time <= 0 {
+		return fmt.Errorf("--rounds, --time, --connects, --clients, --depth, --sessions and --attackers must be above 0")
 	}
 	self, err := os.Executable()
 	if err != nil {
@@ -53,7 +54,7 @@ func (cmd *benchCmd) Run(a *app) error {
 	}
 	b, err := bench.New(bench.Options{
 		Rounds: cmd.Rounds, Round: cmd.Time, Connects: cmd.Connects, Sessions: cmd.Sessions,
-		Clients: cmd.Clients, Depth: cmd.Depth, Modes: modes, Profile: cmd.Profile,
+		Clients: cmd.Clients, Depth: cmd.Depth, Attackers: cmd.Attackers, Modes: modes, Profile: cmd.Profile,
 		Program: []string{self, "bench", serveWord}, Progress: a.stderr,
 	})
 	if err != nil {

@@ -21,8 +21,10 @@ type Options struct {
 	Sessions int           // held by idle
 	Clients  int           // at once, for call
 	Depth    int           // calls in flight of each, for the pipelined call
-	Modes    []Mode        // clear text, TLS or both
-	Profile  string        // directory for profiles of the host; empty: none
+	// Attackers is how many connections misbehave at once in abuse.
+	Attackers int
+	Modes     []Mode // clear text, TLS or both
+	Profile   string // directory for profiles of the host; empty: none
 
 	// Program is a command line that plays a role, when the role is appended to
 	// it as JSON: see Role and Serve.
@@ -47,6 +49,8 @@ type Bench struct {
 	running []*process
 	// settlePause is the time between two looks at a host's memory.
 	settlePause time.Duration
+	// files is how many files a host that is started may have open; 0: no matter.
+	files int
 }
 
 // New returns a Bench with a temporary directory.

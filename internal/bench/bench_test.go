@@ -84,7 +84,7 @@ func smallBench(t *testing.T) *Bench {
 		t.Fatal(err)
 	}
 	b, err := New(Options{
-		Rounds: 1, Round: 20 * time.Millisecond, Connects: 3, Sessions: 10, Clients: 3, Depth: 2,
+		Rounds: 1, Round: 20 * time.Millisecond, Connects: 3, Sessions: 10, Clients: 3, Depth: 2, Attackers: 10,
 		Modes: []Mode{Plain, TLS}, Program: []string{self, roleWord}, Progress: t.Output(),
 	})
 	if err != nil {

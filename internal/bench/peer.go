@@ -96,16 +96,20 @@ func exchangeHeaders(ctx context.Context, nc net.Conn) (_ net.Conn, err error) {
 	if _, err := nc.Write(wire.ClientHeader{AppName: "mrci bench"}.Append(nil)); err != nil {
 		return nil, err
 	}
-	var b [wire.HostHeaderSize]byte
-	if _, err := io.ReadFull(nc, b[:]); err != nil {
-		return nil, err
-	}
-	h, err := wire.ParseHostHeader(&b)
+	h, err := readHostHeader(nc)
 	if err != nil || h.Reply != wire.ReplyTLS {
 		return nc, err
 	}
 	secured := tls.Client(nc, clientTLS)
 	return secured, secured.HandshakeContext(ctx)
+}
+
+func readHostHeader(nc net.Conn) (wire.HostHeader, error) {
+	var b [wire.HostHeaderSize]byte
+	if _, err := io.ReadFull(nc, b[:]); err != nil {
+		return wire.HostHeader{}, err
+	}
+	return wire.ParseHostHeader(&b)
 }
 
 // Close closes the connection.

@@ -42,6 +42,9 @@ func (b *Bench) start(ctx context.Context, r Role) (_ *process, err error) {
 		return nil, err
 	}
 	line := append(slices.Clone(b.opts.Program), string(text))
+	if b.files > 0 && r.Kind == RoleHost {
+		line = append([]string{"sh", "-c", fmt.Sprintf(`ulimit -n %d && exec "$0" "$@"`, b.files)}, line...)
+	}
 	cmd := exec.Command(line[0], line[1:]...)
 	p := &process{kind: r.Kind, cmd: cmd, lines: make(chan string, 64)}
 	if p.log, err = os.CreateTemp(b.dir, r.Kind+"-*.log"); err != nil {
@@ -167,6 +170,21 @@ func (p *process) resident() uint64 {
 		}
 	}
 	return 0
+}
+
+// highest looks at the memory of the process until ctx ends, and returns the
+// most that it has seen.
+func (p *process) highest(ctx context.Context) (most uint64) {
+	ticker := time.NewTicker(10 * time.Millisecond)
+	defer ticker.Stop()
+	for {
+		most = max(most, p.resident())
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return most
+		}
+	}
 }
 
 // stop ends the process and waits for it. It may be called twice.

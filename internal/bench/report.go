@@ -27,6 +27,33 @@ type Row struct {
 	// Met tells whether the target is reached; nil without one.
 	Met  *bool  `json:"met,omitempty"`
 	Note string `json:"note,omitempty"`
+	// Beside has the figures of an innocent client beside an attack; nil in
+	// other rows.
+	Beside *Beside `json:"beside,omitempty"`
+}
+
+// Beside is what an attack does to others. Figures are the medians of rounds,
+// but for the longest time, which is that of all rounds.
+type Beside struct {
+	Host   Quantiles  `json:"host_ms"`
+	Floor  *Quantiles `json:"floor_ms,omitempty"` // nil: the floor was not attacked
+	Memory *Memory    `json:"host_mib"`
+}
+
+// Quantiles are times of calls in milliseconds.
+type Quantiles struct {
+	P50 float64 `json:"p50"`
+	P99 float64 `json:"p99"`
+	Max float64 `json:"max"`
+}
+
+// Memory is what the operating system holds for the host, in MiB: before the
+// attack and after it, when garbage has been collected, and the most that was
+// seen meanwhile. 0 where the system does not tell.
+type Memory struct {
+	Before  float64 `json:"before"`
+	Highest float64 `json:"highest"`
+	After   float64 `json:"after"`
 }
 
 // compare returns the row of one figure that both have in their rounds.
@@ -91,7 +118,12 @@ func (r Report) WriteTable(w io.Writer) error {
 	fmt.Fprintf(&b, "%s\n\n", r.Machine)
 	t := tabwriter.NewWriter(&b, 0, 4, 2, ' ', 0)
 	fmt.Fprintln(t, "what\tmode\thost\tfloor\tunit\tratio\ttarget\t\tnote")
+	attacks := false
 	for _, row := range r.Rows {
+		if row.Beside != nil {
+			attacks = true
+			continue
+		}
 		floor, ratio, met := "", "", ""
 		if row.Floor != 0 {
 			floor, ratio = figure(row.Floor), fmt.Sprintf("%.2f", row.Ratio)
@@ -101,6 +133,9 @@ func (r Report) WriteTable(w io.Writer) error {
 		}
 		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n",
 			row.What, row.Mode, figure(row.Host), floor, row.Unit, ratio, row.Target, met, row.Note)
+	}
+	if attacks {
+		r.appendAttacks(t)
 	}
 	if err := t.Flush(); err != nil {
 		return err
@@ -112,6 +147,29 @@ func (r Report) WriteTable(w io.Writer) error {
 		}
 	}
 	return nil
+}
+
+// appendAttacks writes the rows of attacks, which have columns of their own.
+func (r Report) appendAttacks(w io.Writer) {
+	fmt.Fprintln(w, "\nwhat\tmode\thost p50\tp99\tmax ms\tfloor p50\tp99\tmax ms\tMiB before\thighest\tafter\tnote")
+	for _, row := range r.Rows {
+		if row.Beside == nil {
+			continue
+		}
+		h, f, m := row.Beside.Host, Quantiles{}, row.Beside.Memory
+		if row.Beside.Floor != nil {
+			f = *row.Beside.Floor
+		}
+		fmt.Fprintf(w, "%s\t%s", row.What, row.Mode)
+		for _, v := range []float64{h.P50, h.P99, h.Max, f.P50, f.P99, f.Max, m.Before, m.Highest, m.After} {
+			text := ""
+			if v != 0 {
+				text = figure(v)
+			}
+			fmt.Fprintf(w, "\t%s", text)
+		}
+		fmt.Fprintf(w, "\t%s\n", row.Note)
+	}
 }
 
 // figure writes three digits that count, and no exponent.
@@ -168,4 +226,5 @@ func (r rounds) addTimes(times []time.Duration) {
 	slices.Sort(times)
 	r.add("p50", percentile(times, 0.50))
 	r.add("p99", percentile(times, 0.99))
+	r.add("max", percentile(times, 1))
 }

@@ -39,6 +39,7 @@ type Role struct {
 	Addr       string  `json:"addr,omitempty"`        // attack: whom
 	Account    account `json:"account"`               // attack: as whom
 	ListFrames int     `json:"list_frames,omitempty"` // attack: see Script
+	Conns      int     `json:"conns,omitempty"`       // attack: connections that are held
 }
 
 // ListenAddr is where servers listen.

@@ -100,26 +100,29 @@ func (n *counters) countAttempt(a account.Attempt) {
 	}
 }
 
-// Lines of one kind that are logged within a second; more are counted and
-// summed up in one line, so that a flood of connections does not become a
-// flood of the log.
-const linesPerSecond = 20
+// A quietLog has room for lineBurst lines at once, and one more every
+// lineEvery. More are counted and summed up in the next line, so that a flood
+// of connections does not become a flood of the log: at most some 30 MB a day
+// of each kind.
+const (
+	lineBurst = 20
+	lineEvery = 500 * time.Millisecond
+)
 
-// quietLog logs lines that strangers can cause as often as they like.
+// quietLog logs lines that strangers can cause as often as they like. Fixed:
+// level and msg.
 type quietLog struct {
-	log   *slog.Logger
 	level slog.Level
 	msg   string
 
 	mu      sync.Mutex
-	second  time.Time // when the present second began
-	lines   int       // in it
-	omitted uint64    // in it and those before, not told yet
+	full    time.Time // when there will be room for lineBurst lines again
+	omitted uint64    // lines not told of yet
 }
 
-// line logs unless there were many lines just before. The first line of a
-// later second says how many were left out.
-func (q *quietLog) line(args ...any) {
+// line logs to log unless there were many lines just before. The next line
+// that is logged says how many were left out.
+func (q *quietLog) line(log *slog.Logger, args ...any) {
 	omitted, ok := q.admit(time.Now())
 	if !ok {
 		return
@@ -127,20 +130,20 @@ func (q *quietLog) line(args ...any) {
 	if omitted > 0 {
 		args = append(args, "omitted", omitted)
 	}
-	q.log.Log(context.Background(), q.level, q.msg, args...)
+	log.Log(context.Background(), q.level, q.msg, args...)
 }
 
 func (q *quietLog) admit(now time.Time) (omitted uint64, ok bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if now.Sub(q.second) >= time.Second {
-		q.second, q.lines = now, 0
+	if q.full.Before(now) {
+		q.full = now
 	}
-	if q.lines >= linesPerSecond {
+	if q.full.Sub(now) > (lineBurst-1)*lineEvery {
 		q.omitted++
 		return 0, false
 	}
-	q.lines++
+	q.full = q.full.Add(lineEvery)
 	omitted, q.omitted = q.omitted, 0
 	return omitted, true
 }

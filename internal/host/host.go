@@ -84,6 +84,11 @@ type Host struct {
 	input    *budget
 	session  session.Config
 
+	// Fixed too. strangers bounds what those who are not logged in leave in the
+	// logs, descriptors is how many the process may have (0: no limit).
+	strangers   *strangers
+	descriptors int
+
 	// Owned by Run.
 	stop    context.CancelFunc
 	watcher *fsys.Watcher
@@ -103,7 +108,7 @@ type Host struct {
 
 	counters counters
 	counted  session.Counters
-	quiet    struct{ refused, unstarted quietLog }
+	quiet    struct{ refused, unstarted, started, ended, accept quietLog }
 }
 
 // Open builds the host: it opens or makes the database and the certificate,
@@ -113,19 +118,25 @@ func Open(ctx context.Context, cfg Config) (_ *Host, err error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	h := &Host{cfg: cfg, log: cfg.Log, started: time.Now(), sessions: make(map[*session.Session]struct{})}
+	h := &Host{cfg: cfg, log: cfg.Log, started: time.Now(), descriptors: fsys.Descriptors(), sessions: make(map[*session.Session]struct{})}
 	defer func() {
 		if err != nil {
 			h.Close()
 		}
 	}()
+	if err = checkDescriptors(h.descriptors); err != nil {
+		return nil, err
+	}
 	c := &cfg.Conf
 	h.conf.Store(c)
 	h.loaded.at = h.started
 	h.bounds.Store(sessionLimits(c))
 	h.input = &budget{limit: inputBudget}
-	h.quiet.refused = quietLog{log: h.log, level: slog.LevelWarn, msg: "connection refused"}
-	h.quiet.unstarted = quietLog{log: h.log, level: slog.LevelInfo, msg: "no session"}
+	h.quiet.refused.level, h.quiet.refused.msg = slog.LevelWarn, "connection refused"
+	h.quiet.unstarted.msg = "no session"
+	h.quiet.started.msg = "session started"
+	h.quiet.ended.msg = "session ended"
+	h.quiet.accept.level, h.quiet.accept.msg = slog.LevelError, "accept"
 	// Before anything of this directory is touched.
 	if h.locks, err = lock(c.Dirs, control.Acquire); err != nil {
 		return nil, err
@@ -146,14 +157,15 @@ func Open(ctx context.Context, cfg Config) (_ *Host, err error) {
 	if h.cert, err = cert.Open(certConfig(c, cfg.Log)); err != nil {
 		return nil, err
 	}
-	h.limits = limit.New(limitConfig(c))
+	h.limits = limit.New(h.limitConfig(c))
 	h.guard = newGuard(c, h.limits, cfg.Now)
+	h.strangers = newStrangers(h.limits)
 	if err = h.openRegistry(ctx); err != nil {
 		return nil, err
 	}
 	h.conn.Store(connConfig(c, h.cert.TLSConfig(), h.input))
 	h.session = session.Config{
-		Registry: h.registry, Users: h.accounts, Bus: h.bus, Journal: journal{h.logs},
+		Registry: h.registry, Users: h.accounts, Bus: h.bus, Journal: journal{logs: h.logs, strangers: h.strangers},
 		Limits: h.bounds.Load, Counters: &h.counted, Log: cfg.Log,
 		Greeting: "Ready. Log in with auth -user NAME; ls_cmds lists your commands.",
 	}
@@ -180,7 +192,7 @@ func (h *Host) openAccounts(ctx context.Context) (err error) {
 		// The log of attempts is opened on the store that the accounts are in.
 		OnAttempt: func(ctx context.Context, a account.Attempt) {
 			h.counters.countAttempt(a)
-			journal{h.logs}.attempt(ctx, a)
+			journal{logs: h.logs}.attempt(ctx, a)
 		},
 	}
 	if h.store, h.accounts, err = openAccounts(ctx, &h.cfg.Conf, &config); err != nil {
@@ -327,7 +339,7 @@ func (h *Host) Sessions() int {
 func (h *Host) facts() hostinfo.Facts {
 	addr := h.Addr()
 	return hostinfo.Facts{
-		Program: "MRCI " + h.cfg.Version, Sessions: h.Sessions(), MaxSessions: h.conf.Load().MaxSessions,
+		Program: "MRCI " + h.cfg.Version, Sessions: h.Sessions(), MaxSessions: h.maxSessions(h.conf.Load()),
 		Addr: addr.Addr().Unmap().String(), Port: int(addr.Port()),
 	}
 }

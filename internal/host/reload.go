@@ -63,7 +63,7 @@ func (h *Host) reloadConf(ctx context.Context, lines *[]string) (*conf.Config, e
 		// The parameters of hashes go back to what has been accepted before.
 		return before, errors.Join(fmt.Errorf("%w; the host goes on with what it had", err), h.hasher.SetParams(hashParams(before)))
 	}
-	h.limits.SetConfig(limitConfig(&next))
+	h.limits.SetConfig(h.limitConfig(&next))
 	h.guard.reload(&next)
 	h.bounds.Store(sessionLimits(&next))
 	h.conn.Store(connConfig(&next, h.cert.TLSConfig(), h.input))

@@ -175,7 +175,6 @@ const acceptPause = 50 * time.Millisecond
 // accept takes connections until ctx ends, and hands over those that no limit
 // refuses; release is called when the connection is done with.
 func (h *Host) accept(ctx context.Context, serve func(nc net.Conn, release func())) error {
-	resting := false
 	for {
 		nc, err := h.entrance.Accept()
 		if ctx.Err() != nil {
@@ -188,10 +187,7 @@ func (h *Host) accept(ctx context.Context, serve func(nc net.Conn, release func(
 			if errors.Is(err, net.ErrClosed) {
 				return err
 			}
-			if !resting { // once, not for every attempt
-				h.log.Error("accept", "err", err)
-			}
-			resting = true
+			h.quiet.accept.line(h.log, "err", err)
 			timer := time.NewTimer(acceptPause)
 			select {
 			case <-timer.C:
@@ -200,7 +196,6 @@ func (h *Host) accept(ctx context.Context, serve func(nc net.Conn, release func(
 			}
 			continue
 		}
-		resting = false
 		h.counters.accepted.Add(1)
 		release, err := h.limits.AcquireSession(peer(nc))
 		if err != nil {
@@ -212,7 +207,7 @@ func (h *Host) accept(ctx context.Context, serve func(nc net.Conn, release func(
 }
 
 func (h *Host) refuse(nc net.Conn, reason error) {
-	h.quiet.refused.line("addr", nc.RemoteAddr().String(), "reason", reason.Error())
+	h.quiet.refused.line(h.log, "addr", nc.RemoteAddr().String(), "reason", reason.Error())
 	nc.Close()
 }
 
@@ -228,7 +223,7 @@ func (h *Host) serve(handshakes, serving context.Context, nc net.Conn) {
 		return
 	}
 	defer h.remove(s)
-	h.ended(s.Run(serving))
+	h.ended(s, s.Run(serving))
 }
 
 // admit does the handshake; it returns nil when there is no session. It has a
@@ -245,7 +240,7 @@ func (h *Host) admit(handshakes context.Context, nc net.Conn) *session.Session {
 	release()
 	if err != nil {
 		h.counters.unstarted.add(nameOf(err, failures, "connection_lost"))
-		h.quiet.unstarted.line("addr", nc.RemoteAddr().String(), "reason", err.Error())
+		h.quiet.unstarted.line(h.log, "addr", nc.RemoteAddr().String(), "reason", err.Error())
 		return nil
 	}
 	s := session.New(c, &h.session)
@@ -253,15 +248,22 @@ func (h *Host) admit(handshakes context.Context, nc net.Conn) *session.Session {
 		c.End(session.ErrHostStops)
 		return nil
 	}
+	h.quiet.started.line(s.Log(), "app", c.Header().AppName, "tls", c.Encrypted())
 	return s
 }
 
-// ended counts why a session has ended; the session has logged it. It has a
-// frame of its own, as admit has.
+// ended counts and logs why a session has ended. The end of one that was
+// logged in is always logged: it took a password. It has a frame of its own, as
+// admit has.
 //
 //go:noinline
-func (h *Host) ended(reason error) {
+func (h *Host) ended(s *session.Session, reason error) {
 	h.counters.ended.add(nameOf(reason, ends, "connection_lost"))
+	if s.View().User != nil {
+		s.Log().Info(h.quiet.ended.msg, "reason", reason.Error())
+		return
+	}
+	h.quiet.ended.line(s.Log(), "reason", reason.Error())
 }
 
 // add enters a session, unless the host stops already.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"net/netip"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -22,21 +23,66 @@ import (
 // get from the host.
 
 // journal puts the records of sessions into the store's logs.
-type journal struct{ logs *store.Logs }
+type journal struct {
+	logs      *store.Logs
+	strangers *strangers
+}
 
 // Activity implements session.Journal.
 func (j journal) Activity(view *module.Session, entry string) {
+	if view.User == nil && !j.strangers.mayLeaveRow(view.Addr) {
+		return
+	}
 	j.logs.Activity(store.ActivityRow{Addr: view.Addr, App: view.App, Session: view.ID, Entry: entry})
 }
 
 // Audit implements session.Journal.
 func (j journal) Audit(view *module.Session, command, arguments string, code wire.ReturnCode) {
 	row := store.AuditRow{Addr: view.Addr, Command: command, Arguments: arguments, Code: code}
-	if u := view.User; u != nil {
+	switch u := view.User; {
+	case u != nil:
 		row.User, row.UserName = u.ID, u.Name
+	case code == wire.NoErrors: // a change: it has cost a hash, and must be told
+	case !j.strangers.mayLeaveRow(view.Addr):
+		return
+	case len(arguments) > strangerArguments:
+		row.Arguments = strings.ToValidUTF8(arguments[:strangerArguments], "") + "..."
 	}
 	j.logs.Audit(row)
 }
+
+// Rows in an hour of those who are not logged in: who came and went, and what
+// they tried that they are not offered. Whoever connects again and again must
+// not fill the disk; a row has 400 bytes at most.
+const (
+	strangerRows      = 1_000  // of one address; loopback is spared as with other limits
+	allStrangerRows   = 20_000 // of all: 200 MB a day
+	strangerArguments = 256    // bytes that are kept of what they tried
+)
+
+// strangers counts these rows.
+type strangers struct {
+	limits *limit.Limiter // knows who is exempt
+	each   *limit.Rate[netip.Addr]
+	all    *limit.Rate[struct{}]
+}
+
+func newStrangers(limits *limit.Limiter) *strangers {
+	return &strangers{
+		limits: limits,
+		each:   limit.NewRate[netip.Addr](limit.RateConfig{Limit: strangerRows}),
+		all:    limit.NewRate[struct{}](limit.RateConfig{Limit: allStrangerRows}),
+	}
+}
+
+// mayLeaveRow counts a row of somebody at addr, or says that there are too many.
+func (s *strangers) mayLeaveRow(addr netip.Addr) bool {
+	now := time.Now()
+	return (s.limits.Exempt(addr) || s.each.Allow(limit.Group(addr), now)) && s.all.Allow(struct{}{}, now)
+}
+
+// dropped returns how many rows were too many.
+func (s *strangers) dropped() uint64 { return s.each.Counters().Refused + s.all.Counters().Refused }
 
 // attempt puts a try to log in or to recover into the store's logs.
 func (j journal) attempt(_ context.Context, a account.Attempt) {

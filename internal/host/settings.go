@@ -9,7 +9,6 @@ import (
 	"mrci.dev/mrci/internal/cert"
 	"mrci.dev/mrci/internal/conf"
 	"mrci.dev/mrci/internal/conn"
-	"mrci.dev/mrci/internal/limit"
 	"mrci.dev/mrci/internal/registry"
 	"mrci.dev/mrci/internal/session"
 )
@@ -38,10 +37,6 @@ func commandSettings(c *conf.Config) accounts.Settings {
 
 func registryFlags(c *conf.Config) registry.Flags {
 	return registry.Flags{PublicReg: c.EnablePublicReg, EmailVerify: c.EnableEmailVerify, PWReset: c.EnablePwReset}
-}
-
-func limitConfig(c *conf.Config) limit.Config {
-	return limit.Config{HalfOpenPerAddr: c.HalfOpenPerAddr, MaxSessions: c.MaxSessions, LimitLoopback: c.LimitLoopback}
 }
 
 func certConfig(c *conf.Config, log *slog.Logger) cert.Config {

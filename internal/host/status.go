@@ -48,7 +48,7 @@ func (h *Host) Status(context.Context) control.Status {
 		s.Configuration.LastError = loaded.err.Error()
 	}
 	s.Sessions, s.Queues.SendBytes = h.sessionStatus()
-	s.Sessions.Max = c.MaxSessions
+	s.Sessions.Max = h.maxSessions(c)
 	return s
 }
 
@@ -88,7 +88,7 @@ func (h *Host) counts() map[string]map[string]uint64 {
 		"cut_off": {"takes_no_input": h.counted.NoInput.Load(), "ignores_kill": h.counted.Forced.Load()},
 		"mails":   {"sent": mails.Sent, "failed": mails.Failed, "dropped": mails.Dropped},
 		"hashes":  {"computed": hashes.Hashes},
-		"dropped": {"log_rows": h.logs.Dropped(), "background_jobs": h.later.dropped.Load()},
+		"dropped": {"log_rows": h.logs.Dropped(), "stranger_rows": h.strangers.dropped(), "background_jobs": h.later.dropped.Load()},
 		"reloads": {},
 		"control": h.door.Counters(),
 	}

@@ -85,6 +85,8 @@ type Instance struct {
 	in        []wire.Frame  // input of this call that the command has not taken
 	behind    []wire.Frame  // what came behind TERM_CMD or KILL_CMD: it is for the calls after this one
 	inBytes   int           // of in and behind
+	later     int           // of behind alone
+	kills     int           // KILL_CMDs in behind
 	taken     uint64        // how often the command took input or was seen waiting
 	receiving bool
 	asked     bool // a prompt has been sent and no input taken since
@@ -143,12 +145,24 @@ func (i *Instance) Deliver(f wire.Frame) (queued int) {
 	}
 	if i.over {
 		i.behind = append(i.behind, f)
+		i.later += size
+		if f.Type == wire.KillCmd {
+			i.kills++
+		}
 	} else {
 		i.in = append(i.in, f)
 	}
 	i.inBytes += size
 	i.wake()
 	return i.inBytes
+}
+
+// Over reports whether TERM_CMD or KILL_CMD has come: what follows is for the
+// calls after this one.
+func (i *Instance) Over() bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.over
 }
 
 // Behind reports whether frames wait that came behind TERM_CMD or KILL_CMD.
@@ -200,19 +214,58 @@ func (i *Instance) Kill() {
 	i.wake()
 }
 
-// Leftover returns what waits when the call has ended, control frames among
-// it: in this order the frames are the next calls.
-func (i *Instance) Leftover() []wire.Frame {
+// Leftover is what waits when a call has ended: for the calls after it.
+type Leftover struct {
+	In          []wire.Frame // no control frames
+	InBytes     int
+	Term        bool         // TERM_CMD stands here
+	Behind      []wire.Frame // what came behind TERM_CMD or KILL_CMD, control frames among it
+	BehindBytes int
+	Kills       int // KILL_CMDs in Behind
+}
+
+// Leftover returns what waits when the call has ended. It waits no more.
+func (i *Instance) Leftover() Leftover {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	left := i.in
-	if i.term {
-		left = append(left, wire.Frame{Type: wire.TermCmd, Cmd: i.cfg.Command.ID, Branch: i.cfg.Branch})
+	left := Leftover{
+		In: i.in, InBytes: i.inBytes - i.later, Term: i.term,
+		Behind: i.behind, BehindBytes: i.later, Kills: i.kills,
 	}
-	left = append(left, i.behind...)
 	i.cfg.Consumed(i.inBytes)
-	i.in, i.behind, i.inBytes, i.term = nil, nil, 0, false
+	i.in, i.behind, i.inBytes, i.later, i.kills, i.term = nil, nil, 0, 0, 0, false
 	return left
+}
+
+// Adopt queues frames of an earlier call as Deliver does, all at once: a client
+// may have sent a hundred thousand calls of one branch, and after each of them
+// the rest goes on to the next. The slice belongs to the instance. kills is how
+// many of the frames are KILL_CMDs; only behind others there may be control
+// frames.
+func (i *Instance) Adopt(frames []wire.Frame, bytes, kills int) (queued int) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.abandoned {
+		for _, f := range frames {
+			clear(f.Payload) // an answer to a prompt for a secret, perhaps
+		}
+		i.cfg.Consumed(bytes)
+		return 0
+	}
+	queue := &i.in
+	if i.over {
+		queue = &i.behind
+		i.later += bytes
+		i.kills += kills
+	}
+	if len(*queue) == 0 {
+		*queue = frames
+	} else {
+		*queue = append(*queue, frames...)
+	}
+	i.inBytes += bytes
+	i.wake()
+	return i.inBytes
 }
 
 // dropInput wipes what waits for this call: it may be the answer to a prompt

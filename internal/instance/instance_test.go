@@ -111,6 +111,15 @@ func (r *runner) deliver(f wire.Frame) int {
 	return r.Deliver(f)
 }
 
+// inOrder is what is left over, as the client has sent it.
+func inOrder(left instance.Leftover) []wire.Frame {
+	frames := left.In
+	if left.Term {
+		frames = append(frames, wire.Frame{Type: wire.TermCmd})
+	}
+	return append(frames, left.Behind...)
+}
+
 func types(frames []wire.Frame) string {
 	var all []string
 	for _, f := range frames {
@@ -272,7 +281,7 @@ func TestAbandon(t *testing.T) {
 			if out := r.Take(); len(out) != 0 {
 				t.Errorf("%d outputs after the call was given up", len(out))
 			}
-			if left := r.Leftover(); len(left) != 0 || r.unread.Load() != 0 {
+			if left := inOrder(r.Leftover()); len(left) != 0 || r.unread.Load() != 0 {
 				t.Errorf("%d frames left, %d bytes not counted", len(left), r.unread.Load())
 			}
 		})
@@ -429,7 +438,7 @@ func TestOrder(t *testing.T) {
 			r, do := gated(t)
 			tt.then(r, do)
 			r.wantEnd(tt.code)
-			if got := types(r.Leftover()); got != tt.left {
+			if got := types(inOrder(r.Leftover())); got != tt.left {
 				t.Errorf("left over: %q, want %q", got, tt.left)
 			}
 			if n := r.unread.Load(); n != 0 {

@@ -29,7 +29,9 @@ type RateConfig struct {
 // lenient, rather than shut out those who are new.
 //
 // The times given to its methods need not be in order; one that lies before a
-// later one that was seen counts as that one.
+// later one that was seen counts as that one. One that lies more than a window
+// before it tells that the clock was wrong and has been set back: time goes on
+// from there, and what was counted stays counted for a window.
 type Rate[K comparable] struct {
 	mu sync.Mutex
 
@@ -170,8 +172,12 @@ func (r *Rate[K]) advanceLocked(now time.Time) int64 {
 	if r.epoch.IsZero() {
 		r.epoch = now
 	}
+	slot := int64(now.Sub(r.epoch) / r.slot)
+	if slot < r.latest-slots {
+		r.epoch, slot = now.Add(-time.Duration(r.latest)*r.slot), r.latest
+	}
 	// Sub stops at the largest duration; slots are added to this.
-	r.latest = min(max(r.latest, int64(now.Sub(r.epoch)/r.slot)), math.MaxInt64-2*slots)
+	r.latest = min(max(r.latest, slot), math.MaxInt64-2*slots)
 	for last := r.recent.Back(); last != nil; last = r.recent.Back() {
 		if last.Value.(*events[K]).asked+slots >= r.latest {
 			break

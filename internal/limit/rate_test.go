@@ -141,6 +141,42 @@ func TestRateOddTimes(t *testing.T) {
 	}
 }
 
+// A clock that was wrong for a while shuts nobody out for longer than a window
+// after it was set back, and going to and fro makes no room again and again.
+func TestRateClockSet(t *testing.T) {
+	const events = 3
+	r := limit.NewRate[int](limit.RateConfig{Limit: events})
+	fill := func(now time.Time) (allowed int) {
+		for range 10 {
+			if r.Allow(1, now) {
+				allowed++
+			}
+		}
+		return allowed
+	}
+	wrong := start.AddDate(10, 0, 0)
+	fill(start)
+	if got := fill(wrong); got != events {
+		t.Fatalf("%d events in another year, want %d", got, events)
+	}
+	if got := fill(start); got != 0 {
+		t.Errorf("%d events when the clock was set back, want none", got)
+	}
+	if wait := r.Wait(1, start); wait > time.Hour+5*time.Minute {
+		t.Errorf("the wait is %v, want a window and a twelfth at most", wait)
+	}
+	if got := fill(start.Add(time.Hour + 5*time.Minute)); got != events {
+		t.Errorf("%d events a window later, want %d", got, events)
+	}
+	later, total := start.Add(3*time.Hour), 0
+	for range 20 {
+		total += fill(later) + fill(later.Add(time.Hour))
+	}
+	if total > 2*events {
+		t.Errorf("%d events while the clock goes to and fro by an hour, want %d at most", total, 2*events)
+	}
+}
+
 // In no window are there more events than the limit, and an event that is
 // older than the window and a twelfth never stands in the way.
 func TestRateAgainstLog(t *testing.T) {

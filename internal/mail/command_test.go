@@ -377,14 +377,14 @@ func quote(word string) string {
 
 func TestCommandFind(t *testing.T) {
 	path := fakeProgram(t)
-	c, err := mail.NewCommand(path+" %subject% %target_email%")
+	c, err := mail.NewCommand(path + " %subject% %target_email%")
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := c.Find(); err != nil {
 		t.Error(err)
 	}
-	c, err = mail.NewCommand(path+"-not-there %subject% %target_email%")
+	c, err = mail.NewCommand(path + "-not-there %subject% %target_email%")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -135,7 +135,12 @@ func (s *Session) input(c *call, f wire.Frame, owned bool) {
 		f.Payload = append([]byte(nil), f.Payload...)
 	}
 	s.used.Add(int64(instance.Cost(f)))
-	if c.inst.Deliver(f) > s.cfg.Limits().InstanceBytes && c.stuck == nil {
+	s.watch(c, c.inst.Deliver(f))
+}
+
+// watch makes sure that a call that holds so much input takes some of it.
+func (s *Session) watch(c *call, queued int) {
+	if queued > s.cfg.Limits().InstanceBytes && c.stuck == nil {
 		c.taken, _, _ = c.inst.Progress()
 		c.stuck = time.AfterFunc(s.cfg.Limits().StuckAfter, func() { s.post(func() { s.checkStuck(c) }) })
 	}
@@ -210,22 +215,28 @@ func (s *Session) control(c *call, f wire.Frame) {
 	case wire.TermCmd:
 		c.inst.Term()
 	case wire.KillCmd:
-		c.inst.Kill()
-		if c.force == nil {
-			c.force = time.AfterFunc(s.cfg.Limits().KillGrace, func() {
-				s.post(func() {
-					if s.calls[c.key] == c {
-						s.cfg.Counters.Forced.Add(1)
-						s.giveUp(c, wire.Aborted, module.ErrKilled)
-					}
-				})
-			})
-		}
+		s.kill(c)
 	case wire.YieldCmd:
 		c.inst.Yield()
 	case wire.ResumeCmd:
 		c.inst.Resume()
 	}
+}
+
+// kill ends a call, by force when it takes too long.
+func (s *Session) kill(c *call) {
+	c.inst.Kill()
+	if c.force != nil {
+		return
+	}
+	c.force = time.AfterFunc(s.cfg.Limits().KillGrace, func() {
+		s.post(func() {
+			if s.calls[c.key] == c {
+				s.cfg.Counters.Forced.Add(1)
+				s.giveUp(c, wire.Aborted, module.ErrKilled)
+			}
+		})
+	})
 }
 
 // giveUp ends a call without waiting for its command.
@@ -290,12 +301,66 @@ func (s *Session) finish(c *call, end instance.End) {
 	if s.settling == c {
 		s.settled()
 	}
-	for _, f := range c.inst.Leftover() {
+	s.goOn(c.key, c.inst.Leftover())
+}
+
+// goOn brings what a call has left to the calls after it, as route would frame
+// by frame. What the next call would only queue moves in one piece: frames
+// must not be touched again after each call that they wait for.
+func (s *Session) goOn(key callKey, left instance.Leftover) {
+	next := func() *call { return s.calls[key] }
+	for in := left.In; len(in) > 0; {
 		if s.ctx.Err() != nil { // nothing is started any more
-			clear(f.Payload)
-			continue
+			wipe(in)
+			break
+		}
+		if c := next(); c != nil {
+			s.adopt(c, in, left.InBytes, 0)
+			break
+		}
+		f := in[0]
+		in[0] = wire.Frame{}
+		in = in[1:]
+		left.InBytes -= instance.Cost(f)
+		s.route(f, true)
+	}
+	if left.Term && s.ctx.Err() == nil {
+		s.route(wire.Frame{Type: wire.TermCmd, Cmd: key.cmd, Branch: key.branch}, true)
+	}
+	for behind := left.Behind; len(behind) > 0; {
+		if s.ctx.Err() != nil {
+			wipe(behind)
+			break
+		}
+		if c := next(); c != nil && c.inst.Over() && !behind[0].Type.IsControl() {
+			s.adopt(c, behind, left.BehindBytes, left.Kills)
+			break
+		}
+		f := behind[0]
+		behind[0] = wire.Frame{}
+		behind = behind[1:]
+		left.BehindBytes -= instance.Cost(f)
+		if f.Type == wire.KillCmd {
+			left.Kills--
 		}
 		s.route(f, true)
+	}
+}
+
+// wipe clears frames that nobody gets: they may be answers to prompts for a
+// secret.
+func wipe(frames []wire.Frame) {
+	for _, f := range frames {
+		clear(f.Payload)
+	}
+}
+
+// adopt hands frames of an earlier call to a running one.
+func (s *Session) adopt(c *call, frames []wire.Frame, bytes, kills int) {
+	s.used.Add(int64(bytes))
+	s.watch(c, c.inst.Adopt(frames, bytes, kills))
+	if kills > 0 { // KILL_CMD overtakes
+		s.kill(c)
 	}
 }
 

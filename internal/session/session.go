@@ -179,6 +179,9 @@ func New(c *conn.Conn, cfg *Config) *Session {
 // ID returns the session id.
 func (s *Session) ID() wire.SessionID { return s.conn.ID() }
 
+// Log returns the logger of the session, which names it.
+func (s *Session) Log() *slog.Logger { return s.log }
+
 // View returns what commands may know of the session, as of now.
 func (s *Session) View() *module.Session { return s.view.Load() }
 
@@ -190,15 +193,14 @@ func (s *Session) Run(ctx context.Context) error {
 	reason := s.read()
 	stop()
 	s.close(reason)
-	s.logEnd(reason)
+	s.noteEnd(reason)
 	return reason
 }
 
-// logEnd has a frame of its own, as begin has.
+// noteEnd has a frame of its own, as begin has.
 //
 //go:noinline
-func (s *Session) logEnd(reason error) {
-	s.log.Info("session ended", "reason", reason.Error())
+func (s *Session) noteEnd(reason error) {
 	s.cfg.Journal.Activity(s.View(), "session ended: "+reason.Error())
 }
 
@@ -213,7 +215,6 @@ func (s *Session) begin(ctx context.Context) (stop func()) {
 		defer close(stopped)
 		s.conn.StopReading()
 	})
-	s.log.Info("session started", "app", s.conn.Header().AppName, "tls", s.conn.Encrypted())
 	s.member = s.cfg.Bus.Join(s.conn.ID(), s)
 	s.cfg.Journal.Activity(s.View(), "session started")
 	s.start()

@@ -33,6 +33,9 @@ func MakeAt(t *testing.T, path string, version int64, statement string, args ...
 	}
 }
 
+// OpenReaders returns how many reading connections are open.
+func (s *Store) OpenReaders() int { return s.r.Stats().OpenConnections }
+
 // Number returns the number that a query of the writing connection gives.
 func (s *Store) Number(t *testing.T, query string, args ...any) int {
 	t.Helper()

@@ -97,6 +97,9 @@ func open(ctx context.Context, cfg Config) (_ *Store, err error) {
 	}
 	s.r.SetMaxOpenConns(cfg.Readers)
 	s.r.SetMaxIdleConns(cfg.Readers)
+	if err := openAll(ctx, s.r, cfg.Readers); err != nil {
+		return nil, err
+	}
 	if err := s.prepare(ctx); err != nil {
 		return nil, err
 	}
@@ -106,6 +109,19 @@ func open(ctx context.Context, cfg Config) (_ *Store, err error) {
 		return nil, err
 	}
 	return s, nil
+}
+
+// openAll opens every connection that db may have; they stay open. A host that
+// has no descriptor left could not open them when they are needed.
+func openAll(ctx context.Context, db *sql.DB, connections int) error {
+	for range connections {
+		c, err := db.Conn(ctx)
+		if err != nil {
+			return err
+		}
+		defer c.Close() // at the end: it goes back to db, and all of them have been opened
+	}
+	return nil
 }
 
 func (s *Store) prepare(ctx context.Context) error {

@@ -422,3 +422,17 @@ func BenchmarkChange(b *testing.B) {
 		}
 	})
 }
+
+// A process that has no file descriptor left still reads: nothing is opened
+// later than by Open.
+func TestReadersAreOpen(t *testing.T) {
+	const readers = 3
+	s, err := store.Open(t.Context(), store.Config{Path: filepath.Join(t.TempDir(), "data.db"), Readers: readers})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if got := s.OpenReaders(); got != readers {
+		t.Errorf("%d reading connections are open, want %d", got, readers)
+	}
+}

@@ -98,7 +98,7 @@ func Start(t testing.TB, opts ...Option) *Host {
 		t.Fatal(err)
 	}
 	h := &Host{Dir: o.dir, Conf: c, t: t, log: new(syncBuffer), done: make(chan error, 1)}
-	logger := slog.New(slog.NewTextHandler(h.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	logger := slog.New(slog.NewTextHandler(h.log, &slog.HandlerOptions{Level: c.LogLevel}))
 	ctx, stop := context.WithCancel(context.Background())
 	h.stop = stop
 	load := func() (conf.Config, error) {
