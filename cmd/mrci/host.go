@@ -114,15 +114,19 @@ func reloadOnHangup(ctx context.Context, h *host.Host, notifier *control.Notifie
 // greet makes the first administrator and tells how to connect.
 func (cmd *hostCmd) greet(ctx context.Context, a *app, h *host.Host, settings *conf.Config) error {
 	var b strings.Builder
-	name := ""
+	made, shown := false, false
 	if settings.FirstAdmin {
-		user, password, made, err := h.EnsureFirstAdmin(ctx)
+		var err error
+		made, err = h.EnsureFirstAdmin(ctx, func(name string, password account.Secret) error {
+			shown = true
+			_, err := fmt.Fprintf(a.stdout, "This host is new. Its first administrator, with a password for one login:\nuser: %s\npassword: %s\n\n", name, string(password))
+			return err
+		})
 		if err != nil {
 			return err
 		}
-		if made {
-			name = user
-			fmt.Fprintf(&b, "This host is new. Its first administrator, with a password for one login:\nuser: %s\npassword: %s\n\n", user, string(password))
+		if shown && !made {
+			b.WriteString("That administrator has not been made: somebody else has made an account meanwhile.\n\n")
 		}
 	} else if empty, err := noAccounts(ctx, h); err != nil {
 		return err
@@ -133,8 +137,8 @@ func (cmd *hostCmd) greet(ctx context.Context, a *app, h *host.Host, settings *c
 	if addr := h.Addr(); !addr.Addr().IsLoopback() {
 		fmt.Fprintf(&b, "From another machine: mrci connect ADDRESS:%d  (key SHA256:%s)\n", addr.Port(), h.Fingerprint())
 	}
-	if name != "" {
-		fmt.Fprintf(&b, "Then log in with: auth -user %s\n", name)
+	if made {
+		fmt.Fprintf(&b, "Then log in with: auth -user %s\n", account.FirstAdmin)
 	}
 	fmt.Fprintf(&b, "listening on %s\n", h.Addr())
 	_, err := io.WriteString(a.stdout, b.String())

@@ -330,10 +330,11 @@ func (h *Host) Fingerprint() string { return h.cert.Fingerprint() }
 // compare them with a bare listener.
 func (h *Host) TLSConfig() *tls.Config { return h.conn.Load().TLS }
 
-// EnsureFirstAdmin makes an administrator with a one-time password when there
-// is no account at all (state 6). made tells whether it did.
-func (h *Host) EnsureFirstAdmin(ctx context.Context) (name string, pw account.Secret, made bool, err error) {
-	return h.accounts.EnsureFirstAdmin(ctx)
+// EnsureFirstAdmin makes an administrator with a one-time password, which is
+// shown before, when there is no account at all (state 6). made tells whether
+// it did.
+func (h *Host) EnsureFirstAdmin(ctx context.Context, show account.Show) (made bool, err error) {
+	return h.accounts.EnsureFirstAdmin(ctx, show)
 }
 
 // Accounts returns the rules for the host's accounts.
