@@ -62,6 +62,7 @@ func (cmd *hostCmd) Run(a *app) error {
 		return err
 	}
 	defer h.Close()
+	front.tidy()
 	front.announce(h.Addr())
 	defer front.forget()
 	if err := cmd.greet(ctx, a, h, &settings); err != nil {
@@ -238,6 +239,13 @@ type front struct {
 
 	mu   sync.Mutex
 	text string // in the file
+}
+
+// tidy removes what a host that was killed has left of announcing.
+func (f *front) tidy() {
+	if err := fsys.Tidy(filepath.Join(f.dir, listeningFile)); err != nil {
+		f.log.Warn("temporary files not removed", "err", err)
+	}
 }
 
 // announce leaves the host's address for clients of this machine. Only

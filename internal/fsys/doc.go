@@ -1,7 +1,7 @@
 // Package fsys is what the program does with files beyond package os.
 //
 // Create and Replace make files that appear complete or not at all, also when
-// the machine crashes. Watch tells when files change, for those that a running
+// the machine crashes; Tidy removes what a killed process has left of them. Watch tells when files change, for those that a running
 // host reads again. CanWrite tells beforehand what would be refused.
 //
 // It knows files, not what is in them. A Watcher has goroutines, which its

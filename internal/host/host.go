@@ -132,6 +132,7 @@ func Open(ctx context.Context, cfg Config) (_ *Host, err error) {
 	if err = h.lock(c.Dirs); err != nil {
 		return nil, err
 	}
+	h.tidy(c)
 	h.door, err = control.Listen(control.Config{Lock: h.locks[0], AccountRuntime: c.Dirs.AccountRuntime, Log: cfg.Log})
 	if err != nil {
 		return nil, err
@@ -190,6 +191,21 @@ func (h *Host) lock(dirs conf.Dirs) error {
 		h.locks = append(h.locks, l)
 	}
 	return nil
+}
+
+// tidy removes what a host that was killed has left of the files that hosts
+// make. With the locks no other one is at it.
+func (h *Host) tidy(c *conf.Config) {
+	files := []string{c.Dirs.File(), c.ResetPwMailTemplate, c.EmailVerifyTemplate}
+	if c.OwnCertificate() {
+		files = append(files, c.TLSPrivKey)
+		files = append(files, c.TLSCertChain...)
+	}
+	for _, file := range files {
+		if err := fsys.Tidy(file); err != nil {
+			h.log.Warn("temporary files not removed", "err", err)
+		}
+	}
 }
 
 // openAccounts opens the database, the rules for its accounts, and its logs.

@@ -1,0 +1,4 @@
+package fsys
+
+// LinkNew is the last step of Create.
+var LinkNew = linkNew
