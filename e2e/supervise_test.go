@@ -77,8 +77,30 @@ type chaos struct {
 	logins   atomic.Int64
 	dials    atomic.Int64 // that found nobody
 
-	mu     sync.Mutex
-	admits []time.Duration // from a kill to the first login
+	mu      sync.Mutex
+	admits  []time.Duration // from a kill to the first login
+	awaited int64           // so many changes acknowledged close reached
+	reached chan struct{}
+}
+
+// after returns a channel that is closed when so many more changes have been
+// acknowledged. Only the last one counts.
+func (c *chaos) after(changes int) <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.awaited, c.reached = c.acked.Load()+int64(max(changes, 1)), make(chan struct{})
+	return c.reached
+}
+
+// acknowledged counts a change.
+func (c *chaos) acknowledged() {
+	n := c.acked.Add(1)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.reached != nil && n >= c.awaited {
+		close(c.reached)
+		c.reached = nil
+	}
 }
 
 // admitted notes that somebody is logged in who began to connect then.
@@ -306,7 +328,7 @@ func (w *worker) step(ctx context.Context) error {
 	switch {
 	case err == nil:
 		w.now = next
-		w.chaos.acked.Add(1)
+		w.chaos.acknowledged()
 	case errors.Is(err, errCut):
 		w.next = &next
 		w.chaos.cut.Add(1)
@@ -529,16 +551,24 @@ func TestSupervisedHost(t *testing.T) {
 	pid := h.next()
 	for range kills {
 		healthy()
-		// Every fifth time in the middle of starting.
+		// Every fifth time in the middle of starting, else in the middle of
+		// whatever comes after some changes.
 		most := 60 * time.Millisecond
-		if rnd.IntN(5) > 0 {
+		if rnd.IntN(5) == 0 {
+			early++
+		} else {
 			h.listens()
 			if !killed.IsZero() {
 				starts = append(starts, time.Since(killed))
 			}
-			most = 400 * time.Millisecond
-		} else {
-			early++
+			most = 20 * time.Millisecond
+			select {
+			case <-shared.after(rnd.IntN(100)):
+			case err := <-failures:
+				t.Fatal(err)
+			case <-ctx.Done():
+				t.Fatal("no answers")
+			}
 		}
 		pause := time.NewTimer(time.Duration(rnd.Int64N(int64(most))))
 		<-pause.C
