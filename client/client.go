@@ -73,7 +73,7 @@ func (cfg Config) withDefaults() Config {
 		cfg.App = "mrci-go"
 	}
 	if cfg.DialContext == nil {
-		cfg.DialContext = new(net.Dialer).DialContext
+		cfg.DialContext = (&net.Dialer{Control: givePort}).DialContext
 	}
 	if cfg.Timeout <= 0 {
 		cfg.Timeout = 10 * time.Second

@@ -233,7 +233,7 @@ func parseUsers(text string) ([]entry, error) {
 	var rows []entry
 	for line := range strings.Lines(text) {
 		f := strings.Fields(line)
-		if len(f) < 5 || strings.HasPrefix(f[0], "-") {
+		if len(f) < 5 || f[0] == "time_stamp" || strings.HasPrefix(f[0], "-") {
 			continue // header, dashes, total
 		}
 		rank, err := strconv.ParseUint(f[3], 10, 32)

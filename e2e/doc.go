@@ -16,6 +16,8 @@
 //	unprivileged               what follows runs without rights, also when root runs the test;
 //	                           only where the condition [unprivileged] holds
 //
+// testdata/supervise.sh is a supervisor as small as can be, for the test that kills the host under it.
+//
 // Nothing waits by the clock, nothing outside the test's own directories is
 // written, and no network is used but loopback. The test of two networks makes
 // its own namespaces. With -short the slow ones are skipped and say so.

@@ -62,6 +62,7 @@ func (cmd *hostCmd) Run(a *app) error {
 		return err
 	}
 	defer h.Close()
+	front.tidy()
 	front.announce(h.Addr())
 	defer front.forget()
 	if err := cmd.greet(ctx, a, h, &settings); err != nil {
@@ -114,19 +115,21 @@ func reloadOnHangup(ctx context.Context, h *host.Host, notifier *control.Notifie
 // greet makes the first administrator and tells how to connect.
 func (cmd *hostCmd) greet(ctx context.Context, a *app, h *host.Host, settings *conf.Config) error {
 	var b []byte
-	name := ""
+	made, shown := false, false
 	if settings.FirstAdmin {
-		user, password, made, err := h.EnsureFirstAdmin(ctx)
+		var err error
+		made, err = h.EnsureFirstAdmin(ctx, func(name string, password account.Secret) error {
+			shown = true
+			text := withPassword("This host is new. Its first administrator, with a password for one login:\nuser: "+name, password, "\n")
+			defer clear(text)
+			_, err := a.stdout.Write(text)
+			return err
+		})
 		if err != nil {
 			return err
 		}
-		if made {
-			name = user
-			text := withPassword("This host is new. Its first administrator, with a password for one login:\nuser: "+user, password, "\n")
-			defer clear(text)
-			if _, err := a.stdout.Write(text); err != nil {
-				return err
-			}
+		if shown && !made {
+			b = append(b, "That administrator has not been made: somebody else has made an account meanwhile.\n\n"...)
 		}
 	} else if empty, err := noAccounts(ctx, h); err != nil {
 		return err
@@ -137,8 +140,8 @@ func (cmd *hostCmd) greet(ctx context.Context, a *app, h *host.Host, settings *c
 	if addr := h.Addr(); !addr.Addr().IsLoopback() {
 		b = fmt.Appendf(b, "From another machine: mrci connect ADDRESS:%d  (key SHA256:%s)\n", addr.Port(), h.Fingerprint())
 	}
-	if name != "" {
-		b = fmt.Appendf(b, "Then log in with: auth -user %s\n", name)
+	if made {
+		b = fmt.Appendf(b, "Then log in with: auth -user %s\n", account.FirstAdmin)
 	}
 	b = fmt.Appendf(b, "listening on %s\n", h.Addr())
 	_, err := a.stdout.Write(b)
@@ -253,6 +256,13 @@ type front struct {
 
 	mu   sync.Mutex
 	text string // in the file
+}
+
+// tidy removes what a host that was killed has left of announcing.
+func (f *front) tidy() {
+	if err := fsys.Tidy(filepath.Join(f.dir, listeningFile)); err != nil {
+		f.log.Warn("temporary files not removed", "err", err)
+	}
 }
 
 // announce leaves the host's address for clients of this machine. Only

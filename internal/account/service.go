@@ -219,14 +219,14 @@ func (s *Service) Create(ctx context.Context, n NewAccount, pw Secret) (User, er
 	if err := s.CheckPassword(n, pw); err != nil {
 		return User{}, err
 	}
-	return s.create(ctx, User{Name: n.Name, Email: n.Email, Display: n.Display, Rank: s.rules().InitialRank}, pw, false)
+	return s.create(ctx, User{Name: n.Name, Email: n.Email, Display: n.Display, Rank: s.rules().InitialRank}, pw, nil)
 }
 
 // CreateAdmin makes an account of rank 1 with a generated password, which must
 // be changed at the first login, and a placeholder for its e-mail address
 // (state 6).
 func (s *Service) CreateAdmin(ctx context.Context, name string) (User, Secret, error) {
-	return s.createAdmin(ctx, name, false)
+	return s.createAdmin(ctx, name, nil)
 }
 
 // CreateAdminWith is CreateAdmin with a password that somebody has chosen. It
@@ -239,10 +239,10 @@ func (s *Service) CreateAdminWith(ctx context.Context, name string, pw Secret) (
 	if err := s.CheckPassword(n, pw); err != nil {
 		return User{}, err
 	}
-	return s.create(ctx, User{Name: n.Name, Email: n.Email, Rank: adminRank}, pw, false)
+	return s.create(ctx, User{Name: n.Name, Email: n.Email, Rank: adminRank}, pw, nil)
 }
 
-func (s *Service) createAdmin(ctx context.Context, name string, first bool) (User, Secret, error) {
+func (s *Service) createAdmin(ctx context.Context, name string, first Show) (User, Secret, error) {
 	n, err := newAdmin(name)
 	if err != nil {
 		return User{}, nil, err
@@ -270,37 +270,49 @@ func newAdmin(name string) (NewAccount, error) {
 	return NewAccount{Name: name, Email: email}, nil
 }
 
-func (s *Service) create(ctx context.Context, u User, pw Secret, first bool) (User, error) {
+// create stores an account. With first it must be the first one of all, and
+// first is called before.
+func (s *Service) create(ctx context.Context, u User, pw Secret, first Show) (User, error) {
 	hash, err := s.hasher.hash(ctx, pw)
 	if err != nil {
 		return User{}, err
 	}
+	if first != nil {
+		if err := first(u.Name, pw); err != nil {
+			return User{}, err
+		}
+	}
 	rand.Read(u.ID[:]) // never fails
 	u.Registered = s.now()
-	if err := s.store.Create(ctx, Record{User: u, Hash: hash}, first); err != nil {
+	if err := s.store.Create(ctx, Record{User: u, Hash: hash}, first != nil); err != nil {
 		return User{}, doing("store an account", err)
 	}
 	s.log.Info("account created", "user", u.ID, "rank", u.Rank)
 	return u, nil
 }
 
+// Show tells a person the name and the one-time password of an account.
+type Show func(name string, pw Secret) error
+
 // EnsureFirstAdmin makes the administrator FirstAdmin if there is no account
-// at all, and returns its name and one-time password. Of several that try at
-// once, in any process, one makes it; made tells which.
-func (s *Service) EnsureFirstAdmin(ctx context.Context) (name string, pw Secret, made bool, err error) {
+// at all. It calls show before it stores the account: a program that is killed
+// in between makes another one when it starts again, and no administrator is
+// ever left whose password nobody has seen. An error of show forbids the
+// account and is returned as it is. Of several that try at once, in any
+// process, one makes the account; made tells which, and what the others have
+// shown does not count.
+func (s *Service) EnsureFirstAdmin(ctx context.Context, show Show) (made bool, err error) {
 	// Saves the hash at every start but the first; Create decides.
 	page, err := s.List(ctx, Filter{}, 0, 1)
 	if err != nil || page.Total > 0 {
-		return "", nil, false, err
+		return false, err
 	}
-	u, pw, err := s.createAdmin(ctx, FirstAdmin, true)
-	switch {
-	case errors.Is(err, ErrNotFirst):
-		return "", nil, false, nil
-	case err != nil:
-		return "", nil, false, err
+	_, pw, err := s.createAdmin(ctx, FirstAdmin, show)
+	pw.Wipe()
+	if errors.Is(err, ErrNotFirst) {
+		return false, nil
 	}
-	return u.Name, pw, true, nil
+	return err == nil, err
 }
 
 // errChanged ends a Change whose premise is gone; the caller tries again.

@@ -171,12 +171,14 @@ func TestEnsureFirstAdmin(t *testing.T) {
 	var names []string
 	for range 8 {
 		all.Go(func() {
-			name, pw, made, err := f.EnsureFirstAdmin(ctx)
+			var name string
+			var pw account.Secret
+			made, err := f.EnsureFirstAdmin(ctx, func(n string, p account.Secret) error {
+				name, pw = n, p
+				return nil
+			})
 			if err != nil {
 				t.Error(err)
-			}
-			if made != (name != "") || made != (pw != nil) {
-				t.Errorf("made %v, name %q", made, name)
 			}
 			if made {
 				mu.Lock()
@@ -195,8 +197,32 @@ func TestEnsureFirstAdmin(t *testing.T) {
 
 	other := newFixture(t)
 	other.create(t, "somebody")
-	if _, _, made, err := other.EnsureFirstAdmin(ctx); made || err != nil {
+	made, err := other.EnsureFirstAdmin(ctx, func(string, account.Secret) error {
+		t.Error("a password is shown")
+		return nil
+	})
+	if made || err != nil {
 		t.Errorf("with an account there: made %v, %v", made, err)
+	}
+}
+
+// Whoever is stored as the first administrator has been shown before, so that
+// no end of the program, however sudden, comes in between.
+func TestFirstAdminIsShownBeforeStored(t *testing.T) {
+	f := newFixture(t)
+	broken := errors.New("nobody looks")
+	for _, want := range []error{broken, nil} {
+		shown := 0
+		made, err := f.EnsureFirstAdmin(ctx, func(string, account.Secret) error {
+			shown++
+			if page, err := f.List(ctx, account.Filter{}, 0, 1); err != nil || page.Total != 0 {
+				t.Errorf("%d accounts before the password is shown, %v", page.Total, err)
+			}
+			return want
+		})
+		if made != (want == nil) || err != want || shown != 1 {
+			t.Errorf("made %v, %v, shown %d times; want %v", made, err, shown, want)
+		}
 	}
 }
 
@@ -408,7 +434,7 @@ func TestStoreErrors(t *testing.T) {
 		"SetPassword":      func() error { return s.SetPassword(ctx, wire.UserID{1}, goodPassword) },
 		"SetLocked":        func() error { _, err := s.SetLocked(ctx, wire.UserID{1}, true); return err },
 		"Rename":           func() error { _, err := s.Rename(ctx, wire.UserID{1}, "ann"); return err },
-		"EnsureFirstAdmin": func() error { _, _, _, err := s.EnsureFirstAdmin(ctx); return err },
+		"EnsureFirstAdmin": func() error { _, err := s.EnsureFirstAdmin(ctx, nil); return err },
 		"Authenticate": func() error {
 			_, err := s.Authenticate(ctx, account.Login{Name: "ann"}, account.Secret("x"), remote)
 			return err

@@ -64,6 +64,7 @@ var confined = []struct {
 			"internal/proc", "internal/shmem", "internal/fsys", "internal/control", "internal/conn",
 			"internal/mail", // ends the mail command with all that it has started
 			"cmd",           // the names of signals are there
+			"client",        // an option of its sockets
 		},
 		why: "system calls differ between Linux, macOS and Windows; each of these packages hides them behind files of its own",
 	},

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	accounts "mrci.dev/mrci/internal/account"
 	"mrci.dev/mrci/internal/conf"
 	"mrci.dev/mrci/internal/host"
 	"mrci.dev/mrci/internal/host/hosttest"
@@ -64,11 +65,14 @@ func playHost(r Role) error {
 	if err != nil {
 		return err
 	}
-	name, password, _, err := h.EnsureFirstAdmin(ctx)
+	_, err = h.EnsureFirstAdmin(ctx, func(name string, password accounts.Secret) error {
+		_, err := fmt.Printf("user: %s\npassword: %s\n", name, string(password))
+		return err
+	})
 	if err != nil {
 		return err
 	}
-	fmt.Printf("user: %s\npassword: %s\n%s%s\n", name, string(password), listening, h.Addr())
+	fmt.Printf("%s%s\n", listening, h.Addr())
 	go func() { // ends with standard input
 		var none atomic.Uint64
 		Control(os.Stdin, os.Stdout, &none)

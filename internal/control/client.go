@@ -59,10 +59,10 @@ func call(ctx context.Context, path string, r Request, untilEnd bool) (Answer, e
 			return Answer{}, fmt.Errorf("wait for the host's answer: %w", context.Cause(ctx))
 		case len(line) == maxAnswer:
 			return Answer{}, fmt.Errorf("the host's answer is too long: more than %d bytes", maxAnswer)
+		case errors.Is(err, io.EOF), peerGone(err), peerGone(writeErr):
+			return Answer{}, errors.New("the host ended before it answered")
 		case writeErr != nil:
 			return Answer{}, fmt.Errorf("ask the host: %w", writeErr)
-		case errors.Is(err, io.EOF):
-			return Answer{}, errors.New("the host ended before it answered")
 		}
 		return Answer{}, fmt.Errorf("wait for the host's answer: %w", err)
 	}

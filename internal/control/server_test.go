@@ -553,6 +553,18 @@ func TestHostileHosts(t *testing.T) {
 	}
 }
 
+// A host that is killed before it has read the request ends the connection in
+// another way, and the words are the same.
+func TestHostGoneUnread(t *testing.T) {
+	path := hostile(t, func(c net.Conn) {
+		io.ReadFull(c, make([]byte, 1)) // there is more by then
+	})
+	_, err := control.Call(deadline(t), path, control.Request{Command: "status"})
+	if err == nil || err.Error() != "the host ended before it answered" {
+		t.Errorf("got %v", err)
+	}
+}
+
 // bufLine reads a request and no more.
 func bufLine(c net.Conn) {
 	for b := make([]byte, 1); ; {

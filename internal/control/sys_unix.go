@@ -44,5 +44,11 @@ func nobodyListens(err error) bool {
 	return errors.Is(err, syscall.ENOENT) || errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ENOTDIR)
 }
 
+// peerGone reports whether the other end of a connection has ended, perhaps
+// with something unread.
+func peerGone(err error) bool {
+	return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
+}
+
 // queueFull reports whether a connect has found too many before it.
 func queueFull(err error) bool { return errors.Is(err, syscall.EAGAIN) }

@@ -50,5 +50,11 @@ func nobodyListens(err error) bool {
 	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, windows.WSAECONNREFUSED)
 }
 
+// peerGone reports whether the other end of a connection has ended, perhaps
+// with something unread.
+func peerGone(err error) bool {
+	return errors.Is(err, windows.WSAECONNRESET) || errors.Is(err, windows.WSAECONNABORTED)
+}
+
 // queueFull says that a full queue looks like nobody.
 func queueFull(error) bool { return false }

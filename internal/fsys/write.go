@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 )
 
 // Create writes a file that does not exist yet, and reports whether it did: a
@@ -37,7 +38,7 @@ func write(path string, text []byte, mode fs.FileMode, place func(from, to strin
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(dir, "."+filepath.Base(path)+"-*") // mode 0600
+	f, err := os.CreateTemp(dir, tempPrefix(path)+"*") // mode 0600
 	if err != nil {
 		return err
 	}
@@ -71,8 +72,37 @@ func LinkNew(from, to string) error {
 	if err == nil || errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	if _, err := os.Lstat(to); !errors.Is(err, fs.ErrNotExist) {
+	switch _, err := os.Lstat(to); {
+	case err == nil:
+		return fs.ErrExist // and Tidy may have removed from
+	case !errors.Is(err, fs.ErrNotExist):
 		return err
 	}
 	return os.Rename(from, to)
 }
+
+// Tidy removes the temporary files that a Create or a Replace of path has left
+// beside it when its process was killed. Nobody may be at a Replace of path
+// meanwhile; a Create that is, when the file is there, finds it there.
+func Tidy(path string) error {
+	dir, prefix := filepath.Dir(path), tempPrefix(path)
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	var problems []error
+	for _, e := range entries {
+		number, ours := strings.CutPrefix(e.Name(), prefix)
+		if !ours || number == "" || strings.Trim(number, "0123456789") != "" || !e.Type().IsRegular() {
+			continue
+		}
+		if err := os.Remove(filepath.Join(dir, e.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			problems = append(problems, err)
+		}
+	}
+	return errors.Join(problems...)
+}
+
+// tempPrefix is how the names of temporary files beside path begin; a number
+// follows.
+func tempPrefix(path string) string { return "." + filepath.Base(path) + "-" }

@@ -1,9 +1,12 @@
 package fsys_test
 
 import (
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -125,4 +128,48 @@ func TestFailuresLeaveNothing(t *testing.T) {
 	if err != nil || len(entries) != 2 {
 		t.Errorf("left: %v, %v", entries, err)
 	}
+}
+
+func TestTidy(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "conf.json")
+	kept := []string{"conf.json", ".conf.json-", ".conf.json-1a", ".conf.json", ".conf.json.bak-1", "conf.json-1", ".other-1"}
+	for _, name := range append(kept, ".conf.json-1", ".conf.json-4294967295") {
+		put(t, filepath.Join(dir, name), "x")
+	}
+	mkdir(t, filepath.Join(dir, ".conf.json-2"))
+	kept = append(kept, ".conf.json-2")
+	for range 2 {
+		if err := fsys.Tidy(path); err != nil {
+			t.Fatal(err)
+		}
+		var left []string
+		entries, err := os.ReadDir(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range entries {
+			left = append(left, e.Name())
+		}
+		slices.Sort(kept)
+		if !slices.Equal(left, kept) {
+			t.Fatalf("left %q, want %q", left, kept)
+		}
+	}
+	if err := fsys.Tidy(filepath.Join(dir, "nowhere", "file")); err != nil {
+		t.Errorf("no directory: %v", err)
+	}
+}
+
+// A Create whose temporary file goes away, because the file is there by now,
+// has not made it, and is no failure.
+func TestCreateThatIsTidiedUp(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "file")
+	if err := fsys.Replace(path, []byte("first"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := fsys.LinkNew(path+"-gone", path); !errors.Is(err, fs.ErrExist) {
+		t.Errorf("got %v, want ErrExist", err)
+	}
+	alone(t, path)
 }

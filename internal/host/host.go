@@ -141,6 +141,7 @@ func Open(ctx context.Context, cfg Config) (_ *Host, err error) {
 	if h.locks, err = lock(c.Dirs, control.Acquire); err != nil {
 		return nil, err
 	}
+	h.tidy(c)
 	h.door, err = control.Listen(control.Config{Lock: h.locks[0], AccountRuntime: c.Dirs.AccountRuntime, Log: cfg.Log})
 	if err != nil {
 		return nil, err
@@ -182,6 +183,21 @@ func Open(ctx context.Context, cfg Config) (_ *Host, err error) {
 	}
 	h.entrance = &entrance{listener: listener}
 	return h, nil
+}
+
+// tidy removes what a host that was killed has left of the files that hosts
+// make. With the locks no other one is at it.
+func (h *Host) tidy(c *conf.Config) {
+	files := []string{c.Dirs.File(), c.ResetPwMailTemplate, c.EmailVerifyTemplate}
+	if c.OwnCertificate() {
+		files = append(files, c.TLSPrivKey)
+		files = append(files, c.TLSCertChain...)
+	}
+	for _, file := range files {
+		if err := fsys.Tidy(file); err != nil {
+			h.log.Warn("temporary files not removed", "err", err)
+		}
+	}
 }
 
 // openAccounts opens the database, the rules for its accounts, and its logs.
@@ -320,10 +336,11 @@ func (h *Host) Fingerprint() string { return h.cert.Fingerprint() }
 // compare them with a bare listener.
 func (h *Host) TLSConfig() *tls.Config { return h.conn.Load().TLS }
 
-// EnsureFirstAdmin makes an administrator with a one-time password when there
-// is no account at all (state 6). made tells whether it did.
-func (h *Host) EnsureFirstAdmin(ctx context.Context) (name string, pw account.Secret, made bool, err error) {
-	return h.accounts.EnsureFirstAdmin(ctx)
+// EnsureFirstAdmin makes an administrator with a one-time password, which is
+// shown before, when there is no account at all (state 6). made tells whether
+// it did.
+func (h *Host) EnsureFirstAdmin(ctx context.Context, show account.Show) (made bool, err error) {
+	return h.accounts.EnsureFirstAdmin(ctx, show)
 }
 
 // Accounts returns the rules for the host's accounts.

@@ -226,7 +226,7 @@ func TestFirstAdminOfTwoStores(t *testing.T) {
 	for range 4 {
 		s := account.New(account.Config{Store: open(t, path), Hasher: accounttest.Hasher(t)})
 		all.Go(func() {
-			_, _, made, err := s.EnsureFirstAdmin(ctx)
+			made, err := s.EnsureFirstAdmin(ctx, func(string, account.Secret) error { return nil })
 			if err != nil {
 				t.Error(err)
 			}
