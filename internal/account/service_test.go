@@ -1,6 +1,7 @@
 package account_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -174,7 +175,7 @@ func TestEnsureFirstAdmin(t *testing.T) {
 			var name string
 			var pw account.Secret
 			made, err := f.EnsureFirstAdmin(ctx, func(n string, p account.Secret) error {
-				name, pw = n, p
+				name, pw = n, bytes.Clone(p) // wiped afterwards
 				return nil
 			})
 			if err != nil {

@@ -13,15 +13,20 @@ import (
 // Occupy keeps hosts out of the directories until leave is called: for what
 // must not happen beside a running one. It fails when there is one.
 func Occupy(dirs conf.Dirs) (leave func() error, err error) {
-	_, missing := os.Stat(dirs.Runtime)
+	var made []string // directories that are there for the locks alone
+	for _, dir := range []string{dirs.Runtime, dirs.Data} {
+		if _, err := os.Stat(dir); err != nil {
+			made = append(made, dir)
+		}
+	}
 	locks, err := lock(dirs, control.Occupy)
 	if err != nil {
 		return nil, err
 	}
 	return func() error {
 		err := release(locks)
-		if missing != nil {
-			_ = os.Remove(dirs.Runtime) // unless somebody uses it by now
+		for _, dir := range made {
+			_ = os.Remove(dir) // unless something is in it by now
 		}
 		return err
 	}, nil
