@@ -22,6 +22,7 @@ const (
 	RoleFloor  = "floor"  // the floor, with a script
 	RoleTLS    = "tls"    // the bare TLS accept loop
 	RoleAttack = "attack" // a client that misbehaves
+	RoleSoak   = "soak"   // clients of a soak
 )
 
 // Role is what a process is started for.
@@ -36,9 +37,14 @@ type Role struct {
 	Key    string `json:"key,omitempty"`
 
 	Attack     string  `json:"attack,omitempty"`
-	Addr       string  `json:"addr,omitempty"`        // attack: whom
+	Addr       string  `json:"addr,omitempty"`        // attack, soak: whom
 	Account    account `json:"account"`               // attack: as whom
 	ListFrames int     `json:"list_frames,omitempty"` // attack: see Script
+
+	First   int     `json:"first,omitempty"`   // soak: number of the first client
+	Clients int     `json:"clients,omitempty"` // soak: how many
+	Rate    float64 `json:"rate,omitempty"`    // soak: steps of all of them a second
+	Seed    uint64  `json:"seed,omitempty"`    // soak
 }
 
 // ListenAddr is where servers listen.
@@ -49,6 +55,9 @@ const (
 	listening = "listening on "
 	attacking = "attacking"
 	answer    = "bench: " // before every answer of Control
+
+	unexpected = "unexpected: " // before what a client of a soak did not expect
+	didWhat    = "did: "        // before how often they did what, at their end
 )
 
 // Serve plays any role but that of the host, until in ends.
@@ -63,6 +72,10 @@ func Serve(ctx context.Context, r Role, in io.Reader, out io.Writer) error {
 	if r.Kind == RoleAttack {
 		fmt.Fprintln(out, attacking)
 		return attack(ctx, r, &work)
+	}
+	if r.Kind == RoleSoak {
+		fmt.Fprintln(out, attacking)
+		return soakClients(ctx, r, out, &work)
 	}
 	serve, err := r.server()
 	if err != nil {
@@ -120,6 +133,7 @@ type Stat struct {
 //	gc                collects garbage and gives memory back, then a Stat
 //	cpu FILE, cpu     starts and ends a profile
 //	heap FILE         writes a profile
+//	goroutines FILE   writes what each goroutine is at
 func Control(in io.Reader, out io.Writer, work *atomic.Uint64) {
 	var c controller
 	defer c.endCPU()
@@ -146,7 +160,9 @@ func (c *controller) do(word, file string, work *atomic.Uint64) (string, error) 
 	case "cpu":
 		return "done", c.profileCPU(file)
 	case "heap":
-		return "done", writeHeap(file)
+		return "done", writeProfile("heap", file, 0)
+	case "goroutines":
+		return "done", writeProfile("goroutine", file, 1)
 	default:
 		return "", fmt.Errorf("no request %q", word)
 	}
@@ -179,10 +195,10 @@ func (c *controller) endCPU() {
 	}
 }
 
-func writeHeap(file string) error {
+func writeProfile(name, file string, debug int) error {
 	f, err := os.Create(file)
 	if err != nil {
 		return err
 	}
-	return errors.Join(pprof.Lookup("heap").WriteTo(f, 0), f.Close())
+	return errors.Join(pprof.Lookup(name).WriteTo(f, debug), f.Close())
 }
