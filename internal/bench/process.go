@@ -196,13 +196,19 @@ func (p *process) stat(ctx context.Context, request string) (Stat, error) {
 
 // resident returns the bytes of the process that are in memory; 0 where the
 // system does not tell.
-func (p *process) resident() uint64 {
+func (p *process) resident() uint64 { return p.memory("VmRSS:") }
+
+// own is resident without the pages of files, such as those of the program,
+// which the system drops and reads again as it likes.
+func (p *process) own() uint64 { return p.memory("RssAnon:") }
+
+func (p *process) memory(key string) uint64 {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
 	if err != nil {
 		return 0
 	}
 	for line := range strings.Lines(string(b)) {
-		if text, ok := strings.CutPrefix(line, "VmRSS:"); ok {
+		if text, ok := strings.CutPrefix(line, key); ok {
 			kib, err := strconv.ParseUint(strings.TrimSuffix(strings.TrimSpace(text), " kB"), 10, 64)
 			if err == nil {
 				return kib << 10

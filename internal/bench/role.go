@@ -123,6 +123,7 @@ type Stat struct {
 	Goroutines int    `json:"goroutines"`
 	Heap       uint64 `json:"heap"`  // bytes of objects
 	Stack      uint64 `json:"stack"` // bytes of goroutine stacks
+	Go         uint64 `json:"go"`    // bytes that Go's runtime has of the system, for whatever
 	Work       uint64 `json:"work"`  // see attack
 }
 
@@ -169,7 +170,8 @@ func (c *controller) do(word, file string, work *atomic.Uint64) (string, error) 
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	b, err := json.Marshal(Stat{
-		Goroutines: runtime.NumGoroutine(), Heap: m.HeapAlloc, Stack: m.StackInuse, Work: work.Load(),
+		Goroutines: runtime.NumGoroutine(), Heap: m.HeapAlloc, Stack: m.StackInuse,
+		Go: m.Sys - m.HeapReleased, Work: work.Load(),
 	})
 	return string(b), err
 }
