@@ -3,10 +3,13 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"mrci.dev/mrci/internal/bench"
@@ -14,7 +17,7 @@ import (
 
 // benchCmd measures a host that it starts itself.
 type benchCmd struct {
-	What string `arg:"" default:"all" enum:"all,call,connect,login,idle,tls,abuse,serve" help:"What to measure: all, call, connect, login, idle, tls or abuse."`
+	What string `arg:"" default:"all" enum:"all,call,connect,login,idle,tls,abuse,soak,serve" help:"What to measure: all, call, connect, login, idle, tls or abuse; or soak, which is not in all."`
 	Role string `arg:"" optional:"" hidden:"" help:"What a process that was started by another one is for."`
 
 	JSON      bool          `name:"json" help:"Print the report as JSON."`
@@ -22,10 +25,14 @@ type benchCmd struct {
 	Rounds    int           `default:"15" help:"Rounds of each measurement; the median counts."`
 	Time      time.Duration `default:"300ms" help:"How long a round lasts."`
 	Connects  int           `default:"100" help:"Connections in a round of connect, logins in a round of login."`
-	Clients   int           `default:"50" help:"Clients that call at once."`
+	Clients   int           `default:"50" help:"Clients that call at once, or that a soak has."`
 	Depth     int           `default:"16" help:"Calls in flight of each client in the pipelined measurement; 1 leaves it out."`
 	Sessions  int           `default:"5000" help:"Sessions that idle holds."`
 	Attackers int           `default:"1000" help:"Connections that misbehave at once in abuse."`
+	Duration  time.Duration `default:"1h" help:"How long the load of soak lasts."`
+	WarmUp    time.Duration `placeholder:"TIME" help:"How long the load of soak lasts before it counts (a tenth of --duration)."`
+	Rate      float64       `default:"60" help:"Steps a second of all clients of soak together."`
+	Seed      uint64        `help:"Of what the clients of soak do; 0 takes another one each time."`
 	Profile   string        `placeholder:"DIR" help:"Write profiles of the host to DIR; figures are then a little worse."`
 }
 
@@ -41,6 +48,9 @@ func (cmd *benchCmd) Run(a *app) error {
 	}
 	if min(cmd.Rounds, cmd.Connects, cmd.Clients, cmd.Depth, cmd.Sessions, cmd.Attackers) < 1 || cmd.Time <= 0 {
 		return fmt.Errorf("--rounds, --time, --connects, --clients, --depth, --sessions and --attackers must be above 0")
+	}
+	if cmd.Duration <= 0 || cmd.WarmUp < 0 || !(cmd.Rate > 0) {
+		return fmt.Errorf("--duration, --warm-up and --rate must be above 0")
 	}
 	self, err := os.Executable()
 	if err != nil {
@@ -61,6 +71,9 @@ func (cmd *benchCmd) Run(a *app) error {
 		return err
 	}
 	defer b.Close()
+	if cmd.What == soakWord {
+		return cmd.soak(ctx, a, b)
+	}
 	names := []string{cmd.What}
 	if cmd.What == "all" {
 		names = bench.Names
@@ -78,6 +91,42 @@ func (cmd *benchCmd) Run(a *app) error {
 		return report.WriteJSON(a.stdout)
 	}
 	return report.WriteTable(a.stdout)
+}
+
+// soakWord is a measurement with a report of its own.
+const soakWord = "soak"
+
+// soakFill is what the page caches of the database hold, and more than that.
+const soakFill = 8 << 20
+
+// soak runs a mixed load; the error tells when something has grown or was not
+// as expected.
+func (cmd *benchCmd) soak(ctx context.Context, a *app, b *bench.Bench) error {
+	opts := bench.SoakOptions{
+		Duration: cmd.Duration, WarmUp: cmd.WarmUp, Every: min(time.Minute, cmd.Duration/4),
+		Clients: cmd.Clients, Processes: 4, Rate: cmd.Rate, FillBytes: soakFill, Seed: cmd.Seed,
+	}
+	if opts.WarmUp == 0 {
+		opts.WarmUp = cmd.Duration / 10
+	}
+	if runtime.GOOS != "windows" {
+		opts.Hangup = syscall.SIGHUP
+	}
+	report, err := b.Soak(ctx, opts)
+	if err != nil {
+		return err
+	}
+	write := report.WriteTable
+	if cmd.JSON {
+		write = report.WriteJSON
+	}
+	if err := write(a.stdout); err != nil {
+		return err
+	}
+	if !report.Good() {
+		return errors.New("something has grown or was not as expected; the report says what")
+	}
+	return nil
 }
 
 // serve plays a role until standard input ends.

@@ -57,11 +57,18 @@ func playHost(r Role) error {
 	if err != nil {
 		return err
 	}
-	c := conf.Defaults(dirs)
-	if err := c.Set(append(r.Set, "listening_addr=127.0.0.1", "listening_port=0")...); err != nil {
+	load := func() (conf.Config, error) {
+		c, _, err := conf.LoadOrCreate(dirs.File(), dirs)
+		if err != nil {
+			return c, err
+		}
+		return c, c.Set(append(r.Set, "listening_addr=127.0.0.1", "listening_port=0")...)
+	}
+	c, err := load()
+	if err != nil {
 		return err
 	}
-	h, err := host.Open(ctx, host.Config{Conf: c, Version: "test", Log: slog.New(slog.NewTextHandler(os.Stderr, nil))})
+	h, err := host.Open(ctx, host.Config{Conf: c, Load: load, Version: "test", Log: slog.New(slog.NewTextHandler(os.Stderr, nil))})
 	if err != nil {
 		return err
 	}

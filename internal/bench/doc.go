@@ -8,5 +8,8 @@
 // alternate, and each figure is the median of its rounds. Everything stays on
 // loopback addresses and in a temporary directory.
 //
+// A soak has no floor: it compares what the host has in use at rest, before a
+// mixed load and after it (soak.go, and what its clients do in soakscene.go).
+//
 // A Bench belongs to one goroutine.
 package bench

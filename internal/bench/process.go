@@ -2,6 +2,7 @@ package bench
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -27,8 +28,16 @@ type process struct {
 	addr  string
 	// user and once are the administrator that a new host has made.
 	user, once string
+	// grace is how long it may take to end in good order.
+	grace time.Duration
 
 	stopOnce sync.Once
+
+	// what clients of a soak tell; guarded by mu
+	mu         sync.Mutex
+	did        map[string]uint64 // how often; nil until they have ended
+	troubles   []string          // the first unexpected answers
+	unexpected int
 }
 
 // startPatience bounds how long a process may take to be there.
@@ -46,7 +55,12 @@ func (b *Bench) start(ctx context.Context, r Role) (_ *process, err error) {
 		line = append([]string{"sh", "-c", fmt.Sprintf(`ulimit -n %d && exec "$0" "$@"`, b.files)}, line...)
 	}
 	cmd := exec.Command(line[0], line[1:]...)
-	p := &process{kind: r.Kind, cmd: cmd, lines: make(chan string, 64)}
+	// A host that still has sessions needs its time for them, and so do clients
+	// that are in the middle of something.
+	p := &process{kind: r.Kind, cmd: cmd, lines: make(chan string, 64), grace: 15 * time.Second}
+	if r.Kind == RoleSoak {
+		p.grace = 2 * scenePatience
+	}
 	if p.log, err = os.CreateTemp(b.dir, r.Kind+"-*.log"); err != nil {
 		return nil, err
 	}
@@ -64,7 +78,9 @@ func (b *Bench) start(ctx context.Context, r Role) (_ *process, err error) {
 	go func() { // ends with the output, which stop waits for
 		defer close(p.lines)
 		for scanner := bufio.NewScanner(stdout); scanner.Scan(); {
-			p.lines <- scanner.Text()
+			if line := scanner.Text(); !p.hear(line) {
+				p.lines <- line
+			}
 		}
 	}()
 	b.running = append(b.running, p)
@@ -114,6 +130,33 @@ func (p *process) line(ctx context.Context) (string, error) {
 	}
 }
 
+// hear keeps what clients of a soak tell, and reports whether line was that.
+func (p *process) hear(line string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if text, ok := strings.CutPrefix(line, unexpected); ok {
+		p.unexpected++
+		if len(p.troubles) < unexpectedKept {
+			p.troubles = append(p.troubles, text)
+		}
+		return true
+	}
+	text, ok := strings.CutPrefix(line, didWhat)
+	if ok {
+		// What is not understood is missed, as if it had not come.
+		_ = json.Unmarshal([]byte(text), &p.did)
+	}
+	return ok
+}
+
+// told returns what clients of a soak have told: how often they did what, once
+// they have ended, the first unexpected answers, and how many there were.
+func (p *process) told() (did map[string]uint64, troubles []string, n int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.did, p.troubles, p.unexpected
+}
+
 // complaint is the last line that the process has logged.
 func (p *process) complaint() string {
 	b, err := os.ReadFile(p.log.Name())
@@ -156,13 +199,19 @@ func (p *process) stat(ctx context.Context, request string) (Stat, error) {
 
 // resident returns the bytes of the process that are in memory; 0 where the
 // system does not tell.
-func (p *process) resident() uint64 {
+func (p *process) resident() uint64 { return p.memory("VmRSS:") }
+
+// own is resident without the pages of files, such as those of the program,
+// which the system drops and reads again as it likes.
+func (p *process) own() uint64 { return p.memory("RssAnon:") }
+
+func (p *process) memory(key string) uint64 {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
 	if err != nil {
 		return 0
 	}
 	for line := range strings.Lines(string(b)) {
-		if text, ok := strings.CutPrefix(line, "VmRSS:"); ok {
+		if text, ok := strings.CutPrefix(line, key); ok {
 			kib, err := strconv.ParseUint(strings.TrimSuffix(strings.TrimSpace(text), " kB"), 10, 64)
 			if err == nil {
 				return kib << 10
@@ -187,12 +236,38 @@ func (p *process) highest(ctx context.Context) (most uint64) {
 	}
 }
 
+// clockTick is the unit of times in /proc/PID/stat.
+const clockTick = 100 // a second; every Linux has it so
+
+// cpu returns the seconds of processor time that the process has used; 0 where
+// the system does not tell.
+func (p *process) cpu() float64 {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid))
+	if err != nil {
+		return 0
+	}
+	// The name of the program stands in parentheses and may hold anything.
+	fields := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:]))
+	const user, system = 11, 12 // behind the name
+	if len(fields) <= system {
+		return 0
+	}
+	ticks := 0.0
+	for _, at := range []int{user, system} {
+		n, err := strconv.ParseUint(fields[at], 10, 64)
+		if err != nil {
+			return 0
+		}
+		ticks += float64(n)
+	}
+	return ticks / clockTick
+}
+
 // stop ends the process and waits for it. It may be called twice.
 func (p *process) stop() {
 	p.stopOnce.Do(func() {
 		p.stdin.Close()
-		// A host that still has sessions needs its time for them.
-		timer := time.AfterFunc(15*time.Second, func() { _ = p.cmd.Process.Kill() })
+		timer := time.AfterFunc(p.grace, func() { _ = p.cmd.Process.Kill() })
 		defer timer.Stop()
 		for range p.lines {
 		}

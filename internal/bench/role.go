@@ -22,6 +22,7 @@ const (
 	RoleFloor  = "floor"  // the floor, with a script
 	RoleTLS    = "tls"    // the bare TLS accept loop
 	RoleAttack = "attack" // a client that misbehaves
+	RoleSoak   = "soak"   // clients of a soak
 )
 
 // Role is what a process is started for.
@@ -36,10 +37,15 @@ type Role struct {
 	Key    string `json:"key,omitempty"`
 
 	Attack     string  `json:"attack,omitempty"`
-	Addr       string  `json:"addr,omitempty"`        // attack: whom
+	Addr       string  `json:"addr,omitempty"`        // attack, soak: whom
 	Account    account `json:"account"`               // attack: as whom
 	ListFrames int     `json:"list_frames,omitempty"` // attack: see Script
 	Conns      int     `json:"conns,omitempty"`       // attack: connections that are held
+
+	First   int     `json:"first,omitempty"`   // soak: number of the first client
+	Clients int     `json:"clients,omitempty"` // soak: how many
+	Rate    float64 `json:"rate,omitempty"`    // soak: steps of all of them a second
+	Seed    uint64  `json:"seed,omitempty"`    // soak
 }
 
 // ListenAddr is where servers listen.
@@ -50,6 +56,9 @@ const (
 	listening = "listening on "
 	attacking = "attacking"
 	answer    = "bench: " // before every answer of Control
+
+	unexpected = "unexpected: " // before what a client of a soak did not expect
+	didWhat    = "did: "        // before how often they did what, at their end
 )
 
 // Serve plays any role but that of the host, until in ends.
@@ -64,6 +73,10 @@ func Serve(ctx context.Context, r Role, in io.Reader, out io.Writer) error {
 	if r.Kind == RoleAttack {
 		fmt.Fprintln(out, attacking)
 		return attack(ctx, r, &work)
+	}
+	if r.Kind == RoleSoak {
+		fmt.Fprintln(out, attacking)
+		return soakClients(ctx, r, out, &work)
 	}
 	serve, err := r.server()
 	if err != nil {
@@ -111,6 +124,7 @@ type Stat struct {
 	Goroutines int    `json:"goroutines"`
 	Heap       uint64 `json:"heap"`  // bytes of objects
 	Stack      uint64 `json:"stack"` // bytes of goroutine stacks
+	Go         uint64 `json:"go"`    // bytes that Go's runtime has of the system, for whatever
 	Work       uint64 `json:"work"`  // see attack
 }
 
@@ -121,6 +135,7 @@ type Stat struct {
 //	gc                collects garbage and gives memory back, then a Stat
 //	cpu FILE, cpu     starts and ends a profile
 //	heap FILE         writes a profile
+//	goroutines FILE   writes what each goroutine is at
 func Control(in io.Reader, out io.Writer, work *atomic.Uint64) {
 	var c controller
 	defer c.endCPU()
@@ -147,14 +162,17 @@ func (c *controller) do(word, file string, work *atomic.Uint64) (string, error) 
 	case "cpu":
 		return "done", c.profileCPU(file)
 	case "heap":
-		return "done", writeHeap(file)
+		return "done", writeProfile("heap", file, 0)
+	case "goroutines":
+		return "done", writeProfile("goroutine", file, 1)
 	default:
 		return "", fmt.Errorf("no request %q", word)
 	}
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	b, err := json.Marshal(Stat{
-		Goroutines: runtime.NumGoroutine(), Heap: m.HeapAlloc, Stack: m.StackInuse, Work: work.Load(),
+		Goroutines: runtime.NumGoroutine(), Heap: m.HeapAlloc, Stack: m.StackInuse,
+		Go: m.Sys - m.HeapReleased, Work: work.Load(),
 	})
 	return string(b), err
 }
@@ -180,10 +198,10 @@ func (c *controller) endCPU() {
 	}
 }
 
-func writeHeap(file string) error {
+func writeProfile(name, file string, debug int) error {
 	f, err := os.Create(file)
 	if err != nil {
 		return err
 	}
-	return errors.Join(pprof.Lookup("heap").WriteTo(f, 0), f.Close())
+	return errors.Join(pprof.Lookup(name).WriteTo(f, debug), f.Close())
 }

@@ -3,10 +3,12 @@ package registry_test
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"weak"
 
 	"mrci.dev/mrci/internal/registry"
 	"mrci.dev/mrci/module"
@@ -131,6 +133,32 @@ func TestLookup(t *testing.T) {
 	if n := testing.AllocsPerRun(100, func() { s.From(from, false) }); n != 0 {
 		t.Errorf("From of a known change allocates %v times", n)
 	}
+}
+
+// TestOldListsGo: a change is remembered, and the list from which it leads is
+// not.
+func TestOldListsGo(t *testing.T) {
+	r := newRegistry(t, registry.Flags{})
+	var old []weak.Pointer[registry.Snapshot]
+	offered := r.Offer(1)
+	for rank := range wire.Rank(5) {
+		old = append(old, weak.Make(offered))
+		r.SetRanks(registry.Ranks{{Module: registry.BuiltinModule, Command: "five"}: rank + 1})
+		now := r.Offer(1)
+		now.From(offered, false)
+		now.From(nil, false)
+		offered = now
+	}
+	runtime.GC()
+	for i, list := range old {
+		if list.Value() != nil {
+			t.Errorf("list %d of %d is still there", i, len(old))
+		}
+	}
+	if r.Offer(1) != offered {
+		t.Error("the list that is offered is gone")
+	}
+	runtime.KeepAlive(r)
 }
 
 // told reads the frames of a change.

@@ -1,7 +1,9 @@
 package registry
 
 import (
+	"maps"
 	"sync"
+	"weak"
 
 	"mrci.dev/mrci/module"
 	"mrci.dev/mrci/wire"
@@ -19,13 +21,18 @@ type Snapshot struct {
 	changes map[changeKey]*Change
 }
 
+// changeKey does not keep the older snapshot alive: that one remembers changes
+// too, and so every listing that there ever was would stay.
 type changeKey struct {
-	from   *Snapshot
+	from   weak.Pointer[Snapshot] // zero: the empty list
 	schema bool
 }
 
+// gone reports whether nobody can ask for the change any more.
+func (k changeKey) gone() bool { return k.from != (weak.Pointer[Snapshot]{}) && k.from.Value() == nil }
+
 // maxChanges bounds the changes that a snapshot remembers: there are as many
-// as there are kinds of sessions, and old listings must not be kept alive.
+// as there are kinds of sessions.
 const maxChanges = 64
 
 // Change is what happens to a session's list: ready-made frames, and the
@@ -60,13 +67,14 @@ func (s *Snapshot) From(old *Snapshot, schema bool) *Change {
 	if s == old {
 		return &Change{}
 	}
-	key := changeKey{old, schema}
+	key := changeKey{weak.Make(old), schema}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if c, ok := s.changes[key]; ok {
 		return c
 	}
 	c := s.change(old, schema)
+	maps.DeleteFunc(s.changes, func(k changeKey, _ *Change) bool { return k.gone() })
 	if s.changes == nil || len(s.changes) >= maxChanges {
 		s.changes = make(map[changeKey]*Change)
 	}
