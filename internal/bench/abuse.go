@@ -205,7 +205,7 @@ func besiegedHosts(mode Mode) (hosts [][]assault) {
 }
 
 func (b *Bench) abuseHost(ctx context.Context, mode Mode, assaults []assault) (rows []Row, err error) {
-	if err := needDescriptors(b.opts.Attackers); err != nil {
+	if err := needDescriptors(b.opts.Attackers, "--attackers"); err != nil {
 		return nil, err
 	}
 	b.files = assaults[0].files

@@ -157,7 +157,7 @@ func TestTooManySessions(t *testing.T) {
 	if descriptorsOfProcess() == 0 {
 		t.Skip("the system does not tell its limit of descriptors")
 	}
-	if err := needDescriptors(1 << 30); err == nil || !strings.Contains(err.Error(), "ulimit") {
+	if err := needDescriptors(1<<30, "--sessions"); err == nil || !strings.Contains(err.Error(), "ulimit") {
 		t.Errorf("got %v, want an error that says what to do", err)
 	}
 }

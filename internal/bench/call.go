@@ -87,7 +87,7 @@ func (b *Bench) call(ctx context.Context) (rows []Row, err error) {
 }
 
 func (b *Bench) callMode(ctx context.Context, mode Mode, l *lab) ([]Row, error) {
-	if err := needDescriptors(2 * b.opts.Clients); err != nil {
+	if err := needDescriptors(2*b.opts.Clients, "--clients"); err != nil {
 		return nil, err
 	}
 	clients := make(map[*process][]*peer)

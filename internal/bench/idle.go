@@ -22,7 +22,7 @@ const joiners = 4
 // idle measures the memory of sessions that are logged in and do nothing.
 func (b *Bench) idle(ctx context.Context) (rows []Row, err error) {
 	n := b.opts.Sessions
-	if err := needDescriptors(n); err != nil {
+	if err := needDescriptors(n, "--sessions"); err != nil {
 		return nil, err
 	}
 	for _, mode := range b.opts.Modes {

@@ -295,12 +295,12 @@ func descriptorsOfProcess() int {
 }
 
 // needDescriptors fails when so many connections cannot be open at once.
-func needDescriptors(sessions int) error {
+func needDescriptors(connections int, option string) error {
 	const others = 100 // listener, store, log, and what the runtime needs
 	have := descriptorsOfProcess()
-	if have > 0 && sessions+others > have {
-		return fmt.Errorf("%d sessions need %d file descriptors in host and client, the limit is %d: raise it (ulimit -n %d) or use --sessions %d",
-			sessions, sessions+others, have, sessions+others, max(have-others, 1))
+	if have > 0 && connections+others > have {
+		return fmt.Errorf("%d connections need %d file descriptors in host and client, the limit is %d: raise it (ulimit -n %d) or use a smaller %s",
+			connections, connections+others, have, connections+others, option)
 	}
 	return nil
 }

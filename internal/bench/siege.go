@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -67,9 +68,10 @@ func zero() []byte { return []byte{0} }
 
 // frameStart is the beginning of a frame that announces a payload.
 func frameStart(announced int) func() []byte {
-	return func() []byte {
-		return wire.AppendFrame(nil, wire.Text, nowhere, branch, make([]byte, announced))[:wire.FrameHeaderSize+1]
-	}
+	return sync.OnceValue(func() []byte { // once: the whole frame is made for it
+		frame := wire.AppendFrame(nil, wire.Text, nowhere, branch, make([]byte, announced))
+		return bytes.Clone(frame[:wire.FrameHeaderSize+1])
+	})
 }
 
 // preLoginFrame is the largest frame that a host takes before login by default.

@@ -72,7 +72,8 @@ func (h *Host) reloadConf(ctx context.Context, lines *[]string) (*conf.Config, e
 		h.registry.SetFlags(flags)
 		h.bus.Publish(bus.Everybody(), bus.Event{Async: wire.AsyncCmdRanksChg})
 	}
-	if err := h.watcher.Set(h.watched()); err != nil {
+	if h.watcher == nil { // Run has not begun, and watches what counts then
+	} else if err := h.watcher.Set(h.watched()); err != nil {
 		h.log.Warn("files are not watched; after a change use mrci reload", "err", err)
 	}
 	if h.cfg.Loaded != nil {

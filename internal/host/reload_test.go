@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -15,6 +16,7 @@ import (
 	"time"
 
 	"mrci.dev/mrci/internal/cert"
+	"mrci.dev/mrci/internal/conf"
 	"mrci.dev/mrci/internal/control"
 	"mrci.dev/mrci/internal/host"
 	"mrci.dev/mrci/internal/host/hosttest"
@@ -73,6 +75,29 @@ func TestReloadBinds(t *testing.T) {
 	}
 	if ann.Send(wire.TermCmd, id, 0, ""); !strings.HasSuffix(hosttest.Kinds(ann.UntilIdle(id, 0)), "IDLE 2") {
 		t.Error("the session that was there has lost its call")
+	}
+}
+
+// A host can be asked to reload before it runs: SIGHUP comes when it likes.
+func TestReloadBeforeRun(t *testing.T) {
+	dirs, err := conf.Locate(t.TempDir(), func(string) string { return "" }, 1, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := conf.Defaults(dirs)
+	if err := c.Set("listening_addr=127.0.0.1", "listening_port=0"); err != nil {
+		t.Fatal(err)
+	}
+	h, err := host.Open(t.Context(), host.Config{
+		Conf: c, Version: "test", Log: slog.New(slog.DiscardHandler),
+		Load: func() (conf.Config, error) { return c, nil },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer h.Close()
+	if _, err := h.Reload(t.Context()); err != nil {
+		t.Error(err)
 	}
 }
 
