@@ -597,8 +597,6 @@ func (s *soak) sample(ctx context.Context, since time.Duration, counted bool) er
 	return nil
 }
 
-func mib(bytes uint64) float64 { return float64(bytes) / (1 << 20) }
-
 // atRest is what the host has in use when nobody is connected.
 type atRest struct {
 	stat        Stat

@@ -784,15 +784,15 @@ type drip struct {
 }
 
 const (
-	dripBytes = 1 << 10
-	dripPause = 10 * time.Millisecond
+	readBytes = 1 << 10
+	readPause = 10 * time.Millisecond
 )
 
 func (d *drip) Read(b []byte) (int, error) {
 	if d.left > 0 {
 		d.left--
-		b = b[:min(len(b), dripBytes)]
-		time.Sleep(dripPause) // this is what a slow reader does
+		b = b[:min(len(b), readBytes)]
+		time.Sleep(readPause) // this is what a slow reader does
 	}
 	return d.Conn.Read(b)
 }
