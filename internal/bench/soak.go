@@ -192,7 +192,7 @@ func (b *Bench) Soak(ctx context.Context, opts SoakOptions) (SoakReport, error) 
 
 func (s *soak) run(ctx context.Context) error {
 	// Per client a session or two; and those that come to fill caches.
-	if err := needDescriptors(3*s.opts.Clients + fillers); err != nil {
+	if err := needDescriptors(3*s.opts.Clients+fillers, "--clients"); err != nil {
 		return err
 	}
 	if err := s.open(ctx); err != nil {
