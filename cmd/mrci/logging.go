@@ -66,24 +66,24 @@ func newLogForms(w io.Writer) *logForms {
 	return f
 }
 
-// switchingHandler writes in the form that is in use when a line is logged.
+// switchingHandler writes in the form that is in use when a line is logged. Of
+// a logger with attributes of its own, such as each session has, it keeps what
+// was asked for, and makes a handler of that for a line: there are many
+// loggers and few lines.
 type switchingHandler struct {
-	forms *logForms
-	// text and data are the handlers with the attributes of this logger; nil
-	// for those of forms.
-	text, data slog.Handler
+	forms  *logForms
+	parent *switchingHandler               // nil: forms
+	derive func(slog.Handler) slog.Handler // from that of the parent
 }
 
 func (h *switchingHandler) now() slog.Handler {
 	switch {
-	case h.text == nil && h.forms.json.Load():
-		return h.forms.data
-	case h.text == nil:
-		return h.forms.text
+	case h.parent != nil:
+		return h.derive(h.parent.now())
 	case h.forms.json.Load():
-		return h.data
+		return h.forms.data
 	}
-	return h.text
+	return h.forms.text
 }
 
 // Enabled implements slog.Handler.
@@ -107,9 +107,5 @@ func (h *switchingHandler) WithGroup(name string) slog.Handler {
 }
 
 func (h *switchingHandler) with(derive func(slog.Handler) slog.Handler) slog.Handler {
-	text, data := h.text, h.data
-	if text == nil {
-		text, data = h.forms.text, h.forms.data
-	}
-	return &switchingHandler{forms: h.forms, text: derive(text), data: derive(data)}
+	return &switchingHandler{forms: h.forms, parent: h, derive: derive}
 }
