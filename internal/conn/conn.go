@@ -234,18 +234,16 @@ const lingerBytes = 1 << 20
 // ReadBatch. It is called once; End may follow.
 func (c *Conn) Finish(flush, linger time.Duration) {
 	defer c.End(ErrClosed)
-	timer := time.NewTimer(flush)
-	defer timer.Stop()
 	written := c.queue.seal()
 	c.Kick()
-	select {
-	case <-written:
-	case <-timer.C:
-		return
-	case <-c.ended:
+	if !c.awaitWritten(written, flush) {
 		return
 	}
 	deadline := time.Now().Add(linger)
+	if errors.Is(c.readErr, io.EOF) { // the client has closed its side already
+		c.stream.closeWrite(deadline)
+		return
+	}
 	if err := c.stream.nc.SetReadDeadline(deadline); err != nil {
 		return
 	}
@@ -259,6 +257,25 @@ func (c *Conn) Finish(flush, linger time.Duration) {
 			return
 		}
 	}
+}
+
+// awaitWritten waits until written is closed; false when it takes too long or
+// the connection ends before.
+func (c *Conn) awaitWritten(written <-chan struct{}, flush time.Duration) bool {
+	select {
+	case <-written: // mostly, and without a timer
+		return true
+	default:
+	}
+	timer := time.NewTimer(flush)
+	defer timer.Stop()
+	select {
+	case <-written:
+		return true
+	case <-timer.C:
+	case <-c.ended:
+	}
+	return false
 }
 
 // StopReading makes ReadBatch fail at once and from then on; writing goes on.
