@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"sync"
 	"time"
+
+	"mrci.dev/mrci/wire"
 )
 
 // stormers connect at once: more than there are cores, so that nobody waits
@@ -105,13 +107,43 @@ func handshakeOnly(ctx context.Context, addr string) error {
 	return err
 }
 
+// greetings has buffers for what servers say first. A client that made one for
+// each connection would be what is measured.
+var greetings = sync.Pool{New: func() any { return make([]byte, 16<<10) }}
+
+// enter connects and reads until the session is ready. What the commands are is
+// nothing to it, as it is to the client of the bare loop.
 func enter(ctx context.Context, addr string) error {
-	p, err := dial(ctx, addr)
+	nc, err := dialTCP(ctx, addr)
 	if err != nil {
 		return err
 	}
-	p.Close()
-	return nil
+	if nc, err = exchangeHeaders(ctx, nc); err != nil {
+		return err
+	}
+	defer nc.Close()
+	buf := greetings.Get().([]byte)
+	defer func() { greetings.Put(buf) }()
+	for start, end := 0, 0; ; {
+		n, err := nc.Read(buf[end:])
+		if err != nil {
+			return fmt.Errorf("greeting of %s: %w", addr, err)
+		}
+		end += n
+		for {
+			f, rest, ok := wire.CutFrame(buf[start:end])
+			if !ok {
+				break
+			}
+			if f.Cmd == wire.CmdID(wire.AsyncRdy) {
+				return nil
+			}
+			start = end - len(rest)
+		}
+		if end == len(buf) {
+			buf = append(buf, make([]byte, len(buf))...)
+		}
+	}
 }
 
 func (l *lab) enterAs(ctx context.Context, addr string) error {
