@@ -389,3 +389,58 @@ func TestSessionIDsAreUnique(t *testing.T) {
 		t.Errorf("an id has %d bytes, want 28", len(conn.NewSessionID()))
 	}
 }
+
+// TestHandshakeTurns: as many handshakes compute at once as there are turns;
+// one that waits for its client holds none, and all get theirs.
+func TestHandshakeTurns(t *testing.T) {
+	cfg := testConfig(t)
+	cfg.TLSOnLoopback = true
+	cfg.Handshakes = make(chan struct{}, 1)
+	accept := func(nc net.Conn) <-chan error {
+		done := make(chan error, 1)
+		go func() {
+			c, err := conn.Accept(t.Context(), nc, cfg)
+			if err == nil {
+				c.End(conn.ErrClosed)
+			}
+			done <- err
+		}()
+		return done
+	}
+	// Clients that stop in the middle of the handshake.
+	for range 4 {
+		client, server := tcpPair(t)
+		stopped := accept(server)
+		if _, err := client.Write(append(wire.ClientHeader{AppName: "t"}.Append(nil), 22, 3, 1)); err != nil {
+			t.Fatal(err)
+		}
+		defer func() {
+			client.Close()
+			if err := <-stopped; err == nil {
+				t.Error("half a handshake has succeeded")
+			}
+		}()
+	}
+	var clients sync.WaitGroup
+	for range 20 {
+		client, server := tcpPair(t)
+		done := accept(server)
+		clients.Go(func() {
+			defer client.Close()
+			if err := exchange(client); err != nil {
+				t.Error(err)
+				return
+			}
+			if err := tls.Client(client, &tls.Config{InsecureSkipVerify: true}).Handshake(); err != nil {
+				t.Errorf("client: %v", err)
+			}
+			if err := <-done; err != nil {
+				t.Errorf("host: %v", err)
+			}
+		})
+	}
+	clients.Wait()
+	if n := len(cfg.Handshakes); n != 0 {
+		t.Errorf("%d turns are held by nobody", n)
+	}
+}

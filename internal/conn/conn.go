@@ -39,7 +39,7 @@ type Budget interface {
 	Release(bytes int)
 }
 
-// Config is what a connection needs to know. All fields are set.
+// Config is what a connection needs to know. All fields but Handshakes are set.
 type Config struct {
 	HeaderTimeout time.Duration // for the client header (state 4)
 	TLSTimeout    time.Duration // for the handshake (state 4)
@@ -47,6 +47,11 @@ type Config struct {
 	QueueBytes    int           // bound of the send queue (state 4)
 	FrameLimit    int           // payload bytes of a frame before login (state 4)
 	TLS           *tls.Config
+	// Handshakes has room for as many elements as TLS handshakes may compute at
+	// the same time, so that a thousand of them do not come before everybody
+	// else's work; nil: no bound. While a handshake waits for its client it
+	// does not count.
+	Handshakes    chan struct{}
 	TLSOnLoopback bool // reply 2 for loopback peers too (state 4)
 	Budget        Budget
 }
@@ -123,10 +128,11 @@ func (c *Conn) handshake(nc net.Conn) error {
 	}
 	c.stream.init(nc)
 	if reply == wire.ReplyTLS {
-		if err := nc.SetDeadline(time.Now().Add(c.cfg.TLSTimeout)); err != nil {
+		deadline := time.Now().Add(c.cfg.TLSTimeout)
+		if err := nc.SetDeadline(deadline); err != nil {
 			return fmt.Errorf("set deadline: %w", err)
 		}
-		if err := c.stream.startTLS(c.cfg.TLS); err != nil {
+		if err := c.stream.startTLS(c.cfg.TLS, c.cfg.Handshakes, deadline); err != nil {
 			return fmt.Errorf("%w: %v", ErrHandshake, err)
 		}
 	}

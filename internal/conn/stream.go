@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -60,12 +61,16 @@ func (s *stream) init(nc net.Conn) {
 
 // startTLS does the server's handshake, on a goroutine of its own so that the
 // stack it needs goes with it. The deadlines of the connection bound it.
-func (s *stream) startTLS(cfg *tls.Config) error {
-	s.below = &below{Conn: s.nc, handshake: maxHandshake}
+func (s *stream) startTLS(cfg *tls.Config, turns chan struct{}, deadline time.Time) error {
+	s.below = &below{Conn: s.nc, handshake: maxHandshake, turns: turns, deadline: deadline}
 	s.below.socket = s.below.readSocket
 	s.tls = tls.Server(s.below, cfg)
 	done := make(chan error)
-	go func() { done <- s.tls.Handshake() }() // ends by the deadline; awaited below
+	go func() { // ends by the deadline; awaited below
+		err := s.tls.Handshake()
+		s.below.endTurn()
+		done <- err
+	}()
 	if err := <-done; err != nil {
 		return err
 	}
@@ -227,6 +232,9 @@ type below struct {
 	fd        uintptr // valid during one attempt
 	records   records
 	socket    func(p []byte) (int, error) // readSocket, made once: a closure per read would be garbage
+	turns     chan struct{}               // see Config.Handshakes
+	hasTurn   bool
+	deadline  time.Time // of the handshake
 
 	established atomic.Bool
 
@@ -237,7 +245,50 @@ type below struct {
 	out *writeBuffer // guarded by mu: ciphertext behind sending
 }
 
-func (b *below) Read(p []byte) (int, error) { return b.records.next(p, b.socket) }
+func (b *below) Read(p []byte) (int, error) {
+	if b.established.Load() {
+		return b.records.next(p, b.socket)
+	}
+	// Between two reads a handshake computes.
+	b.endTurn()
+	n, err := b.records.next(p, b.socket)
+	if n > 0 {
+		if turnErr := b.takeTurn(); turnErr != nil {
+			return 0, turnErr
+		}
+	}
+	return n, err
+}
+
+// takeTurn waits until this handshake may compute.
+func (b *below) takeTurn() error {
+	if b.turns == nil {
+		return nil
+	}
+	select {
+	case b.turns <- struct{}{}:
+		b.hasTurn = true
+		return nil
+	default:
+	}
+	timer := time.NewTimer(time.Until(b.deadline))
+	defer timer.Stop()
+	select {
+	case b.turns <- struct{}{}:
+		b.hasTurn = true
+		return nil
+	case <-timer.C:
+		return os.ErrDeadlineExceeded
+	}
+}
+
+// endTurn lets another handshake compute. It may be called without a turn.
+func (b *below) endTurn() {
+	if b.hasTurn {
+		b.hasTurn = false
+		<-b.turns
+	}
+}
 
 // readSocket reads what the socket has.
 func (b *below) readSocket(p []byte) (int, error) {

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"runtime"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -82,7 +83,9 @@ type Host struct {
 	limits   *limit.Limiter
 	entrance *entrance
 	input    *budget
-	session  session.Config
+	// handshakes are those that compute; see conn.Config.
+	handshakes chan struct{}
+	session    session.Config
 
 	// Fixed too. strangers bounds what those who are not logged in leave in the
 	// logs, descriptors is how many the process may have (0: no limit).
@@ -132,6 +135,7 @@ func Open(ctx context.Context, cfg Config) (_ *Host, err error) {
 	h.loaded.at = h.started
 	h.bounds.Store(sessionLimits(c))
 	h.input = &budget{limit: inputBudget}
+	h.handshakes = make(chan struct{}, 2*runtime.GOMAXPROCS(0))
 	h.quiet.refused.level, h.quiet.refused.msg = slog.LevelWarn, "connection refused"
 	h.quiet.unstarted.msg = "no session"
 	h.quiet.started.msg = "session started"
@@ -164,7 +168,7 @@ func Open(ctx context.Context, cfg Config) (_ *Host, err error) {
 	if err = h.openRegistry(ctx); err != nil {
 		return nil, err
 	}
-	h.conn.Store(connConfig(c, h.cert.TLSConfig(), h.input))
+	h.conn.Store(connConfig(c, h.cert.TLSConfig(), h.handshakes, h.input))
 	h.session = session.Config{
 		Registry: h.registry, Users: h.accounts, Bus: h.bus, Journal: journal{logs: h.logs, strangers: h.strangers},
 		Limits: h.bounds.Load, Counters: &h.counted, Log: cfg.Log,

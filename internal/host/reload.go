@@ -66,7 +66,7 @@ func (h *Host) reloadConf(ctx context.Context, lines *[]string) (*conf.Config, e
 	h.limits.SetConfig(h.limitConfig(&next))
 	h.guard.reload(&next)
 	h.bounds.Store(sessionLimits(&next))
-	h.conn.Store(connConfig(&next, h.cert.TLSConfig(), h.input))
+	h.conn.Store(connConfig(&next, h.cert.TLSConfig(), h.handshakes, h.input))
 	h.conf.Store(&next)
 	if flags := registryFlags(&next); flags != registryFlags(before) {
 		h.registry.SetFlags(flags)

@@ -46,11 +46,11 @@ func certConfig(c *conf.Config, log *slog.Logger) cert.Config {
 	}
 }
 
-func connConfig(c *conf.Config, tlsConfig *tls.Config, input conn.Budget) *conn.Config {
+func connConfig(c *conf.Config, tlsConfig *tls.Config, handshakes chan struct{}, input conn.Budget) *conn.Config {
 	return &conn.Config{
 		HeaderTimeout: c.HeaderTimeout, TLSTimeout: c.TLSTimeout, WriteTimeout: c.WriteTimeout,
 		QueueBytes: c.SendQueueBytes, FrameLimit: c.PreLoginFrameBytes,
-		TLS: tlsConfig, TLSOnLoopback: c.TLSOnLoopback,
+		TLS: tlsConfig, Handshakes: handshakes, TLSOnLoopback: c.TLSOnLoopback,
 		Budget: input,
 	}
 }
