@@ -393,50 +393,39 @@ func TestSessionIDsAreUnique(t *testing.T) {
 // TestHandshakeTurns: as many handshakes compute at once as there are turns;
 // one that waits for its client holds none, and all get theirs.
 func TestHandshakeTurns(t *testing.T) {
-	cfg := testConfig(t)
-	cfg.TLSOnLoopback = true
+	cfg, _ := config(secure)
 	cfg.Handshakes = make(chan struct{}, 1)
-	accept := func(nc net.Conn) <-chan error {
-		done := make(chan error, 1)
-		go func() {
-			c, err := conn.Accept(t.Context(), nc, cfg)
-			if err == nil {
-				c.End(conn.ErrClosed)
-			}
-			done <- err
-		}()
-		return done
-	}
 	// Clients that stop in the middle of the handshake.
 	for range 4 {
-		client, server := tcpPair(t)
-		stopped := accept(server)
-		if _, err := client.Write(append(wire.ClientHeader{AppName: "t"}.Append(nil), 22, 3, 1)); err != nil {
+		client, server := sockets(t)
+		stopped := accept(t, server, cfg)
+		if _, err := client.Write(append(header(), 22, 3, 1)); err != nil {
 			t.Fatal(err)
 		}
 		defer func() {
 			client.Close()
-			if err := <-stopped; err == nil {
+			if got := <-stopped; got.err == nil {
 				t.Error("half a handshake has succeeded")
 			}
 		}()
 	}
 	var clients sync.WaitGroup
 	for range 20 {
-		client, server := tcpPair(t)
-		done := accept(server)
+		client, server := sockets(t)
+		done := accept(t, server, cfg)
 		clients.Go(func() {
-			defer client.Close()
-			if err := exchange(client); err != nil {
-				t.Error(err)
+			nc, _, err := greet(client, clientTLS())
+			if err != nil {
+				t.Errorf("client: %v", err)
 				return
 			}
-			if err := tls.Client(client, &tls.Config{InsecureSkipVerify: true}).Handshake(); err != nil {
-				t.Errorf("client: %v", err)
+			defer nc.Close()
+			got := <-done
+			if got.err != nil {
+				t.Errorf("host: %v", got.err)
+				return
 			}
-			if err := <-done; err != nil {
-				t.Errorf("host: %v", err)
-			}
+			got.conn.End(conn.ErrClosed)
 		})
 	}
 	clients.Wait()
