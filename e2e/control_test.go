@@ -3,7 +3,6 @@
 package e2e_test
 
 import (
-	"encoding/json"
 	"fmt"
 	"net"
 	"os"
@@ -17,7 +16,6 @@ import (
 	"time"
 
 	"mrci.dev/mrci/client"
-	"mrci.dev/mrci/internal/control"
 	"mrci.dev/mrci/wire"
 )
 
@@ -36,16 +34,6 @@ func (s *site) mrci(stdin string, args ...string) (status int, stdout, stderr st
 	}
 	p.check(s.t)
 	return p.status, p.stdout.String(), p.stderr.String()
-}
-
-// status asks the host how it is.
-func (s *site) status() (st control.Status) {
-	s.t.Helper()
-	code, out, said := s.mrci("", "status", "--json")
-	if err := json.Unmarshal([]byte(out), &st); code != 0 || err != nil {
-		s.t.Fatalf("status: exit %d, %v\n%s%s", code, err, out, said)
-	}
-	return st
 }
 
 // offered reports whether the host offers the command. The call before makes

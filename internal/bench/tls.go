@@ -109,7 +109,9 @@ func handshakeOnly(ctx context.Context, addr string) error {
 
 // greetings has buffers for what servers say first. A client that made one for
 // each connection would be what is measured.
-var greetings = sync.Pool{New: func() any { return make([]byte, 16<<10) }}
+var greetings = sync.Pool{New: func() any { return &greeting{b: make([]byte, 16<<10)} }}
+
+type greeting struct{ b []byte }
 
 // enter connects and reads until the session is ready. What the commands are is
 // nothing to it, as it is to the client of the bare loop.
@@ -122,16 +124,16 @@ func enter(ctx context.Context, addr string) error {
 		return err
 	}
 	defer nc.Close()
-	buf := greetings.Get().([]byte)
-	defer func() { greetings.Put(buf) }()
+	g := greetings.Get().(*greeting)
+	defer greetings.Put(g)
 	for start, end := 0, 0; ; {
-		n, err := nc.Read(buf[end:])
+		n, err := nc.Read(g.b[end:])
 		if err != nil {
 			return fmt.Errorf("greeting of %s: %w", addr, err)
 		}
 		end += n
 		for {
-			f, rest, ok := wire.CutFrame(buf[start:end])
+			f, rest, ok := wire.CutFrame(g.b[start:end])
 			if !ok {
 				break
 			}
@@ -140,8 +142,8 @@ func enter(ctx context.Context, addr string) error {
 			}
 			start = end - len(rest)
 		}
-		if end == len(buf) {
-			buf = append(buf, make([]byte, len(buf))...)
+		if end == len(g.b) {
+			g.b = append(g.b, make([]byte, len(g.b))...)
 		}
 	}
 }
