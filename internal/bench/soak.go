@@ -20,6 +20,7 @@ import (
 	"mrci.dev/mrci/internal/conf"
 	"mrci.dev/mrci/internal/control"
 	"mrci.dev/mrci/internal/fsys"
+	"mrci.dev/mrci/wire"
 )
 
 // SoakOptions say how long and how hard a soak is. All fields but Seed, Set and
@@ -307,41 +308,49 @@ func (s *soak) makeAccounts(ctx context.Context) error {
 	return nil
 }
 
-// fillers are sessions that read the log at once: more than the store has
+// fillers are sessions that read the audit log at once: more than the store has
 // reading connections.
 const fillers = 8
 
 // cacheReads is how often each of them reads the log.
 const cacheReads = 5
 
-// fill makes the activity log longer than the page cache of a connection of
-// the database, by clients that come and go.
+// fill makes the audit log longer than the page cache of a connection of
+// the database.
 func (s *soak) fill(ctx context.Context) error {
 	for {
 		status, err := s.status(ctx)
 		if err != nil || status.Database.SizeBytes >= s.opts.FillBytes {
 			return err
 		}
-		var group sync.WaitGroup
-		failed := make([]error, fillers)
-		for i := range fillers {
-			group.Go(func() {
-				for range 100 {
-					if failed[i] = enter(ctx, s.l.host.addr); failed[i] != nil {
-						return
-					}
-				}
-			})
-		}
-		group.Wait()
-		if err := errors.Join(failed...); err != nil {
+		if err := s.fillMore(ctx); err != nil {
 			return err
 		}
 	}
 }
 
+// fillMore makes calls that are refused, and whose arguments the audit log
+// keeps.
+func (s *soak) fillMore(ctx context.Context) error {
+	v, err := visitHost(ctx, s.l.host.addr, new(soakWork))
+	if err != nil {
+		return err
+	}
+	defer v.c.Close()
+	if err := v.login(ctx, s.l.account); err != nil {
+		return err
+	}
+	tooLong := strings.Repeat("x", 500)
+	for range 1000 {
+		if err := v.run(ctx, expect{name: "set_disp_name", args: []string{"-new_name", tooLong}, code: wire.InvalidParams}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // fillCaches has every reading connection of the database read the whole
-// activity log, so that the page caches, whose size is bounded, are as full in
+// audit log, so that the page caches, whose size is bounded, are as full in
 // one reading of the memory as in the other: SQLite forgets the pages of a
 // connection when another one has written.
 func (s *soak) fillCaches(ctx context.Context) error {
@@ -367,7 +376,7 @@ func (s *soak) fillCaches(ctx context.Context) error {
 	for i, v := range readers {
 		group.Go(func() {
 			for range cacheReads {
-				failed[i] = errors.Join(failed[i], v.run(ctx, expect{name: "ls_act_log", args: []string{"-log_entry", "no entry has this"}, says: "0 rows"}))
+				failed[i] = errors.Join(failed[i], v.run(ctx, expect{name: "ls_audit", args: []string{"-arguments", "no row has this"}, says: "0 rows"}))
 			}
 		})
 	}
