@@ -163,6 +163,12 @@ func (c *actor) call(ctx context.Context, a *act, command string, args ...string
 			return password, nil
 		},
 	})
+	cutOff := err == nil && result.Code == wire.Aborted && said.Len() == 0 && demand == ""
+	if cutOff && !c.awaitWrites(ctx) {
+		a.result, a.end = resCut, never
+		c.acts = append(c.acts, a)
+		return false
+	}
 	a.end = c.s.clock.Add(1)
 	c.acts = append(c.acts, a)
 	missing := (*client.NoCommandError)(nil)
@@ -226,6 +232,22 @@ func (c *actor) call(ctx context.Context, a *act, command string, args ...string
 		c.user = a.name
 	}
 	return true
+}
+
+// awaitWrites makes sure that what a call that was cut off had begun to write
+// is there: writes come one after the other, and the refused login of a
+// stranger is one.
+func (c *actor) awaitWrites(ctx context.Context) (alive bool) {
+	stranger := fmt.Sprintf("x%d", c.s.mails.Add(1)) // refusals of one name are held back
+	_, err := c.conn.Run(ctx, "auth", []string{"-user", stranger}, client.Handlers{
+		Answer: func(_ context.Context, q client.Question) (string, error) {
+			if q.Refused != "" {
+				return "", nil
+			}
+			return password, nil
+		},
+	})
+	return err == nil
 }
 
 // parseUsers reads what ls_users prints.

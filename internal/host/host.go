@@ -171,7 +171,7 @@ func Open(ctx context.Context, cfg Config) (_ *Host, err error) {
 	h.conn.Store(connConfig(c, h.cert.TLSConfig(), h.handshakes, h.input))
 	h.session = session.Config{
 		Registry: h.registry, Users: h.accounts, Bus: h.bus, Journal: journal{logs: h.logs, strangers: h.strangers},
-		Limits: h.bounds.Load, Counters: &h.counted, Log: cfg.Log,
+		Limits: h.bounds.Load, Counters: &h.counted, Settled: h.store.Settled, Log: cfg.Log,
 		Greeting: "Ready. Log in with auth -user NAME; ls_cmds lists your commands.",
 	}
 	if c.MetricsAddr != "" {
@@ -256,7 +256,7 @@ func (h *Host) openRegistry(ctx context.Context) error {
 	}
 	commands := append(builtin.Commands(builtin.Config{
 		Accounts: accounts.Config{
-			Rules: h.accounts, Mail: h.mail, Guard: h.guard, Sessions: logins{h.bus, h.log},
+			Rules: h.accounts, Mail: h.mail, Guard: h.guard, Sessions: logins{h.bus, h.store.Settled, h.log},
 			Background: h.later, Log: h.log, Now: h.cfg.Now,
 			Settings: func() accounts.Settings { return commandSettings(h.conf.Load()) },
 		},

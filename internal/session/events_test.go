@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"mrci.dev/mrci/internal/bus"
+	"mrci.dev/mrci/module"
 	"mrci.dev/mrci/wire"
 )
 
@@ -74,4 +75,37 @@ func TestEventsWhileSettling(t *testing.T) {
 	(<-s.started).Stop("bye")
 	s.request(wire.AsyncUserDeleted, info.User[0])
 	c.Ended()
+}
+
+// TestRightsSettle: a change of somebody's rights is over when what they had
+// begun under the old ones is.
+func TestRightsSettle(t *testing.T) {
+	awaited, release := make(chan struct{}), make(chan struct{})
+	user := wire.UserID{9}
+	s := serve(t, func(s *server) {
+		s.settled = func(ctx context.Context) error {
+			close(awaited)
+			select {
+			case <-release:
+				return nil
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+	}, &module.Command{
+		Name: "demote", Class: module.Public, Short: "s", Long: "l",
+		Run: func(ctx context.Context, c *module.Call) error {
+			return c.Async(ctx, wire.AsyncUserRankChg, &wire.RankChanged{User: user, Rank: 9})
+		},
+	})
+	c := s.connect()
+	demote := c.ID("demote")
+	c.Send(wire.Text, demote, 0, "")
+	<-awaited
+	// Another call is answered meanwhile, and this one is not.
+	if frames := c.Call("echo", ""); frames[len(frames)-1].Cmd == demote {
+		t.Fatal("the change is over before it has settled")
+	}
+	close(release)
+	wantKinds(t, c.UntilIdle(demote, 0), "IDLE 1")
 }

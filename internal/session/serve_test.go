@@ -34,6 +34,7 @@ type server struct {
 	bus      *bus.Memory
 	registry *registry.Registry
 	journal  session.Journal
+	settled  func(context.Context) error
 	// free ends the commands that ignore everything else.
 	free    func()
 	ended   chan error // why sessions ended, one each
@@ -101,7 +102,7 @@ func (memory) Release(int)      {}
 func serve(t *testing.T, change func(*server), more ...*module.Command) *server {
 	t.Helper()
 	s := &server{
-		t: t, limits: session.DefaultLimits(), users: new(users), bus: bus.NewMemory(), journal: noJournal{},
+		t: t, limits: session.DefaultLimits(), users: new(users), bus: bus.NewMemory(), journal: noJournal{}, settled: func(context.Context) error { return nil },
 		ended: make(chan error, 16), started: make(chan *session.Session, 16),
 		conn: conn.Config{
 			HeaderTimeout: 10 * time.Second, TLSTimeout: 10 * time.Second, WriteTimeout: 10 * time.Second,
@@ -156,7 +157,7 @@ func (s *server) run(ctx context.Context, nc net.Conn) {
 		return
 	}
 	one := session.New(c, &session.Config{
-		Registry: s.registry, Users: s.users, Limits: func() *session.Limits { return &s.limits }, Counters: new(session.Counters),
+		Registry: s.registry, Users: s.users, Limits: func() *session.Limits { return &s.limits }, Counters: new(session.Counters), Settled: s.settled,
 		Bus: s.bus, Journal: s.journal,
 		Log: slog.New(slog.DiscardHandler), Greeting: "hello",
 	})

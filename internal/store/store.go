@@ -153,6 +153,17 @@ func (s *Store) Ping(ctx context.Context) error {
 	return wrap(ctx, "ask the database", s.r.QueryRowContext(ctx, "SELECT count(*) FROM nobody").Scan(&rows))
 }
 
+// Settled returns when the write that is under way, if there is one, is over.
+// Who has lost a right before has changed nothing by it afterwards.
+func (s *Store) Settled(ctx context.Context) error {
+	// There is one connection that writes, and it is free between two writes.
+	c, err := s.w.Conn(ctx)
+	if err == nil {
+		err = c.Close()
+	}
+	return wrap(ctx, "wait for a write", err)
+}
+
 // Close closes the database once the running transactions have ended. It may
 // be called twice.
 func (s *Store) Close() error {
