@@ -280,7 +280,7 @@ func fullDisk(t *testing.T) {
 
 	d.fill()
 	refused(admin)
-	if !strings.Contains(s.stderr.String(), "the disk is full; make room") {
+	if _, ok := s.await(s.stderr, 0, regexp.MustCompile("the disk is full; make room")); !ok {
 		t.Error("the log does not say that the disk is full")
 	}
 	// Reading goes on, and so does logging in with the right password.

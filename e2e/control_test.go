@@ -3,6 +3,7 @@
 package e2e_test
 
 import (
+	"bufio"
 	"fmt"
 	"net"
 	"os"
@@ -103,6 +104,60 @@ func TestHangup(t *testing.T) {
 	}
 }
 
+// TestStartAndOutput: a reload that comes while the host starts does not end
+// it, nor does a reader of its output that goes away.
+func TestStartAndOutput(t *testing.T) {
+	dir := t.TempDir()
+	reader, writer, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(binary, hostArgs(dir, []string{"--set", "log_level=debug"})...)
+	cmd.Env = cleanEnv(t)
+	cmd.Stderr = writer
+	said, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		cmd.Process.Kill() // unless it has ended
+		cmd.Wait()
+	}()
+	writer.Close()
+	// It has said something: it listens to signals, and is not ready yet.
+	if _, err := reader.Read(make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Process.Signal(syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	reader.Close() // every line from here on has nowhere to go
+	var addr string
+	for lines := bufio.NewScanner(said); addr == "" && lines.Scan(); {
+		addr, _ = strings.CutPrefix(lines.Text(), "listening on ")
+		if addr == lines.Text() {
+			addr = ""
+		}
+	}
+	if addr == "" {
+		t.Fatal("the host has ended")
+	}
+	c := dial(t, addr, client.Config{})
+	mustRun(t, c, "ls_cmds")
+	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("the host ended with %v", err)
+	}
+	if _, err := os.Lstat(filepath.Join(dir, "run", "host.lock")); err == nil {
+		t.Error("the lock is still there")
+	}
+}
+
 // service listens as a service manager does.
 func service(t *testing.T) (path string, next func() string) {
 	t.Helper()
@@ -157,7 +212,7 @@ func TestService(t *testing.T) {
 			switch got := next(); {
 			case strings.Contains(got, want):
 				return
-			case !strings.Contains(got, "WATCHDOG=1"): // which comes at any time
+			case !strings.Contains(got, "WATCHDOG=1") && !strings.HasPrefix(got, "STATUS="): // which come at any time
 				t.Fatalf("the service manager hears %q, want %s", got, want)
 			}
 		}

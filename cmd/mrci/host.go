@@ -37,6 +37,13 @@ func (cmd *hostCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
+	// A reader of the output that goes away, such as head, must not take the
+	// host with it.
+	signal.Ignore(syscall.SIGPIPE)
+	// From here on neither a closed terminal nor an early reload ends it.
+	hangups := make(chan os.Signal, 1) // one more reload is as good as several
+	signal.Notify(hangups, syscall.SIGHUP)
+	defer signal.Stop(hangups)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	log, err := cmd.openLog(a, &settings)
@@ -52,11 +59,14 @@ func (cmd *hostCmd) Run(a *app) error {
 		return err
 	}
 	notifier := control.NewNotifier(a.getenv)
+	for _, name := range []string{"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"} {
+		os.Unsetenv(name) // not for what the host starts
+	}
 	front := &front{dir: settings.Dirs.Runtime, log: log.Logger}
 	h, err := host.Open(ctx, host.Config{
 		Conf: settings, Version: version(), Log: log.Logger,
 		Load:   func() (conf.Config, error) { return a.settingsAgain(cmd.Set, cmd.Listen) },
-		Loaded: log.use, Moved: front.announce, Listener: listener, Notify: notifier,
+		Loaded: log.use, Moved: front.announce, Left: front.forget, Listener: listener, Notify: notifier,
 	})
 	if err != nil {
 		return err
@@ -64,14 +74,13 @@ func (cmd *hostCmd) Run(a *app) error {
 	defer h.Close()
 	front.tidy()
 	front.announce(h.Addr())
-	defer front.forget()
 	if err := cmd.greet(ctx, a, h, &settings); err != nil {
 		return err
 	}
-	var hangups sync.WaitGroup
-	defer hangups.Wait()
+	var reloads sync.WaitGroup
+	defer reloads.Wait()
 	defer stop()
-	hangups.Go(func() { reloadOnHangup(ctx, h, notifier) })
+	reloads.Go(func() { reloadOnHangup(ctx, hangups, h, notifier) })
 	context.AfterFunc(ctx, stop) // a second signal ends the program at once
 	return h.Run(ctx)
 }
@@ -92,12 +101,9 @@ func activated(a *app) (net.Listener, error) {
 	return listeners[0], nil
 }
 
-// reloadOnHangup reads everything again when the process gets SIGHUP, until ctx
-// ends.
-func reloadOnHangup(ctx context.Context, h *host.Host, notifier *control.Notifier) {
-	hangups := make(chan os.Signal, 1) // one more reload is as good as several
-	signal.Notify(hangups, syscall.SIGHUP)
-	defer signal.Stop(hangups)
+// reloadOnHangup reads everything again when the process has got SIGHUP, until
+// ctx ends.
+func reloadOnHangup(ctx context.Context, hangups <-chan os.Signal, h *host.Host, notifier *control.Notifier) {
 	for {
 		select {
 		case <-ctx.Done():

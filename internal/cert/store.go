@@ -43,6 +43,7 @@ type Store struct {
 	// ones win. Handshakes and Info do not wait for it.
 	mu sync.Mutex
 	// Guarded by mu.
+	wanted    *Config   // of the last SetConfig, whether or not it could be had; nil: that of Open
 	namesOpen bool      // the names in a made certificate are to be compared
 	early     time.Time // since when a made certificate is not valid yet; not of the wall clock
 	reported  []string  // the warnings that the log has
@@ -107,6 +108,9 @@ func open(cfg Config, sys system) (*Store, error) {
 func (s *Store) SetConfig(cfg Config) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	// Files that come later are read by this configuration, too.
+	cfg.Chain, cfg.Names = slices.Clone(cfg.Chain), slices.Clone(cfg.Names)
+	s.wanted = &cfg
 	if err := s.applyLocked(cfg); err != nil {
 		return s.keptLocked(err)
 	}
@@ -116,7 +120,8 @@ func (s *Store) SetConfig(cfg Config) error {
 // Reload reads the files again. New handshakes then use what they hold; after
 // an error everything stays as it was, and the error says so. It never writes:
 // neither what is missing nor what should be renewed. An expired certificate
-// does not take the place of one that is valid.
+// does not take the place of one that is valid. When the last SetConfig has
+// failed, Reload tries that again instead.
 //
 // Where a program replaces chain and key one after the other, they do not fit
 // in between, and Reload fails; it is to be called again after every change. A
@@ -125,6 +130,13 @@ func (s *Store) SetConfig(cfg Config) error {
 func (s *Store) Reload() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.wanted != nil && !sameFiles(*s.wanted, s.inUse.Load().cfg) {
+		// What an administrator has asked for could not be had then.
+		if err := s.applyLocked(*s.wanted); err != nil {
+			return s.keptLocked(err)
+		}
+		return nil
+	}
 	next, err := s.read(s.inUse.Load().cfg)
 	if err == nil {
 		err = s.tooOld(next)
@@ -134,6 +146,12 @@ func (s *Store) Reload() error {
 	}
 	s.useLocked(next)
 	return nil
+}
+
+// sameFiles reports whether two configurations come to the same.
+func sameFiles(a, b Config) bool {
+	return slices.Equal(a.Chain, b.Chain) && a.Key == b.Key && a.Make == b.Make &&
+		slices.Equal(a.Names, b.Names) && a.MinVersion == b.MinVersion
 }
 
 // applyLocked puts a configuration in use.

@@ -130,8 +130,25 @@ func TestSetConfig(t *testing.T) {
 			t.Errorf("in use: %+v", info)
 		}
 	}
-	if err := s.Reload(); err != nil { // the old paths
+	if err := s.Reload(); err == nil { // what was asked for last
+		t.Error("a reload has forgotten what was asked for")
+	}
+	// What was asked for comes later.
+	late := second
+	late.Key, late.MinVersion = filepath.Join(t.TempDir(), "late.pem"), tls.VersionTLS13
+	if err := s.SetConfig(late); err == nil {
+		t.Error("a key that is not there was loaded")
+	}
+	text, err := os.ReadFile(second.Key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, late.Key, text)
+	if err := s.Reload(); err != nil {
 		t.Error(err)
+	}
+	if info := s.Info(); info.Key != late.Key || info.LastError != "" || lowest() != tls.VersionTLS13 {
+		t.Errorf("in use: %+v", info)
 	}
 	second.MinVersion = tls.VersionTLS13
 	if err := s.SetConfig(second); err != nil {

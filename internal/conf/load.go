@@ -45,6 +45,10 @@ func Read(path string, dirs Dirs) (File, error) {
 }
 
 func readFile(path string) ([]byte, error) {
+	// Reading a pipe or a device might never end.
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s: it is no regular file: put the configuration there", path)
+	}
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err

@@ -17,10 +17,14 @@ var keepAlive = net.KeepAliveConfig{Enable: true, Idle: time.Minute, Interval: 1
 // entrance is where the host listens. It can move while the host runs; who is
 // in Accept does not notice.
 type entrance struct {
-	mu       sync.Mutex // held while it moves
-	listener net.Listener
-	closed   bool
+	moving sync.Mutex // one move at a time; held while a name is looked up
+
+	mu       sync.Mutex
+	listener net.Listener // guarded by mu
+	closed   bool         // guarded by mu
 }
+
+var errStopping = errors.New("the host stops")
 
 // listen takes a port.
 func listen(ctx context.Context, addr string) (net.Listener, error) {
@@ -58,23 +62,23 @@ func (e *entrance) Accept() (net.Conn, error) {
 // Move listens on another address from now on. After an error it listens where
 // it did before.
 func (e *entrance) Move(ctx context.Context, addr string) error {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.closed {
-		return net.ErrClosed
-	}
+	e.moving.Lock()
+	defer e.moving.Unlock()
 	next, err := listen(ctx, addr)
 	if err == nil {
-		e.listener.Close()
-		e.listener = next
-		return nil
+		return e.replace(next)
 	}
-	before := addrOf(e.listener)
+	before := addrOf(e.now())
 	if want, parseErr := netip.ParseAddrPort(addr); parseErr != nil || want.Port() != before.Port() {
 		return err
 	}
 	// The old place may be what is in the way: 0.0.0.0 and 127.0.0.1 on one
-	// port exclude each other.
+	// port exclude each other. Who is in Accept waits.
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closed {
+		return errStopping
+	}
 	e.listener.Close()
 	if next, err = listen(ctx, addr); err == nil {
 		e.listener = next
@@ -86,6 +90,19 @@ func (e *entrance) Move(ctx context.Context, addr string) error {
 	}
 	e.listener = back
 	return err
+}
+
+// replace puts another listener in place of the one that is there.
+func (e *entrance) replace(next net.Listener) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closed {
+		next.Close()
+		return errStopping
+	}
+	e.listener.Close()
+	e.listener = next
+	return nil
 }
 
 // Close ends listening for good. It may be called twice.

@@ -49,6 +49,9 @@ type Config struct {
 	// Moved is called when the host listens at another address than at its
 	// start; nil: nobody wants to know.
 	Moved func(netip.AddrPort)
+	// Left is called once, when the host is about to give its directory up; nil:
+	// nothing is to be done then.
+	Left func()
 	// Listener is where connections come from, when somebody else has taken the
 	// port; nil: the host takes listening_addr and listening_port.
 	Listener net.Listener
@@ -96,15 +99,18 @@ type Host struct {
 	stop    context.CancelFunc
 	watcher *fsys.Watcher
 	ran     bool
+	left    bool        // Config.Left was called
 	ready   atomic.Bool // it accepts connections
 
 	// The configuration that binds and what was made from it. reload replaces
 	// them, one at a time.
 	reloading sync.Mutex
-	loaded    loaded // guarded by reloading
+	loaded    atomic.Pointer[loaded]
 	conf      atomic.Pointer[conf.Config]
 	conn      atomic.Pointer[conn.Config]
 	bounds    atomic.Pointer[session.Limits]
+
+	announcing sync.Mutex // held by Listen
 
 	mu       sync.Mutex // guards sessions
 	sessions map[*session.Session]struct{}
@@ -132,7 +138,7 @@ func Open(ctx context.Context, cfg Config) (_ *Host, err error) {
 	}
 	c := &cfg.Conf
 	h.conf.Store(c)
-	h.loaded.at = h.started
+	h.loaded.Store(&loaded{at: h.started})
 	h.bounds.Store(sessionLimits(c))
 	h.input = &budget{limit: inputBudget}
 	h.handshakes = make(chan struct{}, 2*runtime.GOMAXPROCS(0))
@@ -308,6 +314,10 @@ func (h *Host) Close() {
 // leave gives the directory up. Who waits for the end of the host learns of it
 // when another one can take the directory.
 func (h *Host) leave() {
+	if h.cfg.Left != nil && len(h.locks) > 0 && !h.left {
+		h.left = true
+		h.cfg.Left()
+	}
 	if h.door != nil && !h.ran {
 		h.door.Close() // the socket goes while the lock is held
 	}

@@ -76,6 +76,8 @@ func (h *Host) answerStatus(ctx context.Context) control.Answer {
 // Listen takes connections at another address, ADDR:PORT, from now on. Sessions
 // stay; after an error the host listens where it did.
 func (h *Host) Listen(ctx context.Context, addr string) error {
+	h.announcing.Lock() // so that the last address is the one announced
+	defer h.announcing.Unlock()
 	before := h.Addr()
 	if err := h.entrance.Move(ctx, addr); err != nil {
 		return err
@@ -100,6 +102,7 @@ func (h *Host) accountChanged(ctx context.Context, name string) control.Answer {
 	case err != nil:
 		return control.Fail(err.Error())
 	}
+	h.log.Info("account changed from the command line", "user", user.Name)
 	ctx, cancel := context.WithTimeout(ctx, accountTimeout)
 	defer cancel()
 	err = h.bus.Request(ctx, bus.ToUser(user.ID), bus.Event{Async: wire.AsyncUserRankChg, User: user.ID})

@@ -14,8 +14,8 @@ import (
 	"mrci.dev/mrci/wire"
 )
 
-// loaded is what is known of the configuration that binds; guarded by
-// Host.reloading.
+// loaded is what is known of the configuration that binds. It never changes: a
+// reload replaces it, and who shows it does not wait for one.
 type loaded struct {
 	at           time.Time // when it was read
 	err          error     // of the last attempt to read it again
@@ -29,8 +29,13 @@ func (h *Host) Reload(ctx context.Context) (report string, err error) {
 	h.reloading.Lock()
 	defer h.reloading.Unlock()
 	var lines []string
-	settings, confErr := h.reloadConf(ctx, &lines)
-	h.loaded.err = confErr
+	settings, waiting, confErr := h.reloadConf(ctx, &lines)
+	known := *h.loaded.Load()
+	known.err = confErr
+	if confErr == nil && h.cfg.Load != nil {
+		known.at, known.needsRestart = time.Now(), waiting
+	}
+	h.loaded.Store(&known)
 	certErr := h.reloadCert(settings, &lines)
 	err = errors.Join(confErr, certErr)
 	if err != nil {
@@ -45,23 +50,23 @@ func (h *Host) Reload(ctx context.Context) (report string, err error) {
 
 // reloadConf makes the configuration in the file the one that binds, and
 // returns it; after an error that is the one before.
-func (h *Host) reloadConf(ctx context.Context, lines *[]string) (*conf.Config, error) {
+func (h *Host) reloadConf(ctx context.Context, lines *[]string) (_ *conf.Config, waiting []string, err error) {
 	before := h.conf.Load()
 	if h.cfg.Load == nil {
-		return before, nil
+		return before, nil, nil
 	}
 	read, err := h.cfg.Load()
 	if err != nil {
-		return before, fmt.Errorf("%w; the host goes on with what it had", err)
+		return before, nil, fmt.Errorf("%w; the host goes on with what it had", err)
 	}
 	next, waiting := before.Reloaded(read)
 	changed := changes(before, &next)
 	if err := h.hasher.SetParams(hashParams(&next)); err != nil {
-		return before, fmt.Errorf("settings argon2_*: %w; the host goes on with what it had", err)
+		return before, nil, fmt.Errorf("settings argon2_*: %w; the host goes on with what it had", err)
 	}
 	if err := h.mail.reload(&next); err != nil {
 		// The parameters of hashes go back to what has been accepted before.
-		return before, errors.Join(fmt.Errorf("%w; the host goes on with what it had", err), h.hasher.SetParams(hashParams(before)))
+		return before, nil, errors.Join(fmt.Errorf("%w; the host goes on with what it had", err), h.hasher.SetParams(hashParams(before)))
 	}
 	h.limits.SetConfig(h.limitConfig(&next))
 	h.guard.reload(&next)
@@ -79,7 +84,6 @@ func (h *Host) reloadConf(ctx context.Context, lines *[]string) (*conf.Config, e
 	if h.cfg.Loaded != nil {
 		h.cfg.Loaded(next)
 	}
-	h.loaded.at, h.loaded.needsRestart = time.Now(), waiting
 	switch {
 	case len(changed) > 0:
 		*lines = append(*lines, "configuration: changed "+strings.Join(changed, ", "))
@@ -89,7 +93,7 @@ func (h *Host) reloadConf(ctx context.Context, lines *[]string) (*conf.Config, e
 	if len(waiting) > 0 {
 		*lines = append(*lines, "at the next start: "+strings.Join(waiting, ", "))
 	}
-	return &next, nil
+	return &next, waiting, nil
 }
 
 // changes names the keys that differ.

@@ -149,6 +149,22 @@ func TestReloadKeeps(t *testing.T) {
 	}
 }
 
+// TestReloadOfAPipe: a file that would never end is refused, and nobody waits
+// for it.
+func TestReloadOfAPipe(t *testing.T) {
+	h := hosttest.Start(t)
+	file := h.Conf.Dirs.File()
+	if err := os.MkdirAll(file, 0o700); err != nil { // as little a file as a pipe is
+		t.Fatal(err)
+	}
+	if got := h.Ask(host.RequestReload); got.Status != 1 || !strings.Contains(got.Error, "no regular file") {
+		t.Errorf("reload: %+v", got)
+	}
+	if s := h.Status(t.Context()); !strings.Contains(s.Configuration.LastError, "no regular file") {
+		t.Errorf("status: %+v", s.Configuration)
+	}
+}
+
 // pairs are certificates with their keys, each in a directory of its own.
 func pairs(t *testing.T, n int) (files []cert.Config, sums map[[32]byte]bool) {
 	t.Helper()

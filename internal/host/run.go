@@ -43,6 +43,7 @@ func (h *Host) Run(ctx context.Context) error {
 	defer unblock()
 	h.ready.Store(true)
 	h.notify((*control.Notifier).Ready)
+	h.notify(func(n *control.Notifier) error { return n.Status("listening on " + h.Addr().String()) })
 	err := h.accept(ctx, func(nc net.Conn, release func()) {
 		clients.Go(func() {
 			defer release()
@@ -80,7 +81,6 @@ func (h *Host) Run(ctx context.Context) error {
 
 // beginDuties starts what the host does beside serving sessions.
 func (h *Host) beginDuties(ctx, answering context.Context, duties *sync.WaitGroup) error {
-	h.ran = true
 	var err error
 	h.reloading.Lock() // nobody reloads without the watcher
 	h.watcher, err = fsys.Watch(ctx, fsys.WatchConfig{Files: h.watched(), Changed: h.filesChanged, Log: h.log})
@@ -92,6 +92,7 @@ func (h *Host) beginDuties(ctx, answering context.Context, duties *sync.WaitGrou
 		<-ctx.Done()
 		h.watcher.Close()
 	})
+	h.ran = true
 	duties.Go(func() {
 		if err := h.door.Serve(answering, h.operate); err != nil {
 			h.log.Error("control socket", "err", err)

@@ -19,9 +19,7 @@ func (h *Host) Status(context.Context) control.Status {
 	c := h.conf.Load()
 	info := h.cert.Info()
 	limits, hashes, mails := h.limits.Counters(), h.hasher.Stats(), h.mail.stats()
-	h.reloading.Lock()
-	loaded := h.loaded
-	h.reloading.Unlock()
+	loaded := h.loaded.Load()
 	s := control.Status{
 		Version: h.cfg.Version, PID: os.Getpid(),
 		Started: h.started.UTC(), UptimeS: int64(time.Since(h.started) / time.Second),
