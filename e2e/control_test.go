@@ -76,6 +76,9 @@ func TestSessionsFollowThePrograms(t *testing.T) {
 	if code, out, said := s.mrci("New-horse-99\n", "add-admin", "--password-stdin", "bob"); code != 0 {
 		t.Errorf("add-admin: exit %d, %q, %q", code, out, said)
 	}
+	if log := mustRun(t, root, "ls_audit", "-all"); strings.Count(log, "mrci elevate") != 1 || strings.Count(log, "mrci add-admin") != 1 || strings.Contains(log, "horse") {
+		t.Errorf("the audit log does not show what was done beside the host:\n%s", log)
+	}
 	s.stop(t, syscall.SIGTERM)
 	if code, out, _ := s.mrci("", "elevate", "ann"); code != 0 || !strings.Contains(out, "from its next login on") {
 		t.Errorf("elevate without a host: exit %d, %q", code, out)

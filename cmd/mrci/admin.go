@@ -40,18 +40,18 @@ type resetPasswordCmd struct {
 
 // Run makes an account of rank 1 and prints its one-time password.
 func (cmd *addAdminCmd) Run(a *app) error {
-	return cmd.run(a, (*account.Service).CreateAdminWith, (*account.Service).CreateAdmin)
+	return cmd.run(a, "add-admin", (*account.Service).CreateAdminWith, (*account.Service).CreateAdmin)
 }
 
 // Run gives an account a new one-time password and prints it.
 func (cmd *resetPasswordCmd) Run(a *app) error {
-	return cmd.run(a, (*account.Service).ResetPasswordTo, (*account.Service).ResetPassword)
+	return cmd.run(a, "reset-password", (*account.Service).ResetPasswordTo, (*account.Service).ResetPassword)
 }
 
 // Run gives an account rank 1.
 func (cmd *elevateCmd) Run(a *app) error {
 	var user account.User
-	dirs, err := cmd.accounts(a, func(ctx context.Context, rules *account.Service) (err error) {
+	dirs, err := cmd.accounts(a, "elevate", func(ctx context.Context, rules *account.Service) (err error) {
 		user, err = rules.Elevate(ctx, cmd.Name)
 		return err
 	})
@@ -67,8 +67,9 @@ func (cmd *elevateCmd) Run(a *app) error {
 	return errors.Join(err, printErr)
 }
 
-// accounts opens the database for f, and returns whose it is.
-func (cmd *adminCmd) accounts(a *app, f func(ctx context.Context, rules *account.Service) error) (conf.Dirs, error) {
+// accounts opens the database for f, which does what command says, and returns
+// whose it is. A change is in the audit log.
+func (cmd *adminCmd) accounts(a *app, command string, f func(ctx context.Context, rules *account.Service) error) (conf.Dirs, error) {
 	settings, _, err := a.settings(cmd.Set, "")
 	if err != nil {
 		return conf.Dirs{}, err
@@ -82,11 +83,14 @@ func (cmd *adminCmd) accounts(a *app, f func(ctx context.Context, rules *account
 		return conf.Dirs{}, err
 	}
 	defer store.Close()
-	return settings.Dirs, f(ctx, rules)
+	if err := f(ctx, rules); err != nil {
+		return settings.Dirs, err
+	}
+	return settings.Dirs, host.AuditLocal(ctx, store, command, cmd.Name)
 }
 
 // run gives an account the password on standard input, or one that it makes.
-func (cmd *passwordCmd) run(a *app,
+func (cmd *passwordCmd) run(a *app, command string,
 	with func(*account.Service, context.Context, string, account.Secret) (account.User, error),
 	generated func(*account.Service, context.Context, string) (account.User, account.Secret, error),
 ) error {
@@ -99,7 +103,7 @@ func (cmd *passwordCmd) run(a *app,
 		defer given.Wipe()
 	}
 	var name string
-	dirs, err := cmd.accounts(a, func(ctx context.Context, rules *account.Service) error {
+	dirs, err := cmd.accounts(a, command, func(ctx context.Context, rules *account.Service) error {
 		if cmd.PasswordStdin {
 			user, err := with(rules, ctx, cmd.Name, given)
 			if err != nil {

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"os"
 	"runtime"
 	"strconv"
 	"sync"
@@ -152,6 +153,7 @@ func Open(ctx context.Context, cfg Config) (_ *Host, err error) {
 		return nil, err
 	}
 	h.tidy(c)
+	h.warnOfReaders(c)
 	h.door, err = control.Listen(control.Config{Lock: h.locks[0], AccountRuntime: c.Dirs.AccountRuntime, Log: cfg.Log})
 	if err != nil {
 		return nil, err
@@ -193,6 +195,19 @@ func Open(ctx context.Context, cfg Config) (_ *Host, err error) {
 	}
 	h.entrance = &entrance{listener: listener}
 	return h, nil
+}
+
+// warnOfReaders tells of files with secrets that other accounts may read. They
+// may be meant to be so, and stay.
+func (h *Host) warnOfReaders(c *conf.Config) {
+	if runtime.GOOS == "windows" { // modes say nothing there
+		return
+	}
+	for _, file := range []string{c.Dirs.File(), c.TLSPrivKey} {
+		if info, err := os.Stat(file); err == nil && info.Mode().Perm()&0o077 != 0 {
+			h.log.Warn("other accounts can reach a file with secrets; use chmod 600", "file", file, "mode", info.Mode().Perm().String())
+		}
+	}
 }
 
 // tidy removes what a host that was killed has left of the files that hosts

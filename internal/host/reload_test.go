@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -447,4 +448,22 @@ func TestSecondHost(t *testing.T) {
 	}
 	h.Connect().Call("ls_cmds", "")
 	h.Ask(host.RequestStatus)
+}
+
+// TestFilesThatOthersRead: the log tells of them.
+func TestFilesThatOthersRead(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("modes say nothing there")
+	}
+	h := hosttest.Start(t)
+	if strings.Contains(h.Log(), "chmod") {
+		t.Error("files that the host has made are open to others")
+	}
+	h.Stop()
+	if err := os.Chmod(h.Conf.TLSPrivKey, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if log := hosttest.Start(t, hosttest.Dir(h.Dir)).Log(); !strings.Contains(log, "use chmod 600") || !strings.Contains(log, h.Conf.TLSPrivKey) {
+		t.Errorf("no warning:\n%s", log)
+	}
 }
