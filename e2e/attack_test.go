@@ -12,9 +12,11 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -227,6 +229,37 @@ func (d *disk) free() {
 	}
 }
 
+// beside tells how long the calls of somebody take who has nothing to do with
+// what others do again and again, and the memory of the host afterwards.
+func beside(t *testing.T, addr, dir string, others func()) {
+	t.Helper()
+	done := make(chan struct{})
+	ended := make(chan struct{})
+	go func() { // awaited below
+		defer close(ended)
+		for {
+			select {
+			case <-done:
+				return
+			default:
+				others()
+			}
+		}
+	}()
+	c := dial(t, addr, client.Config{})
+	took := make([]time.Duration, 2000)
+	for i := range took {
+		began := time.Now()
+		mustRun(t, c, "my_info")
+		took[i] = time.Since(began)
+	}
+	close(done)
+	<-ended
+	slices.Sort(took)
+	t.Logf("a call beside it: p50 %v, p99 %v, longest %v; the host has %d MiB",
+		took[len(took)/2], took[len(took)*99/100], took[len(took)-1], status(t, dir).Memory.RSSBytes>>20)
+}
+
 func fullDisk(t *testing.T) {
 	d := newDisk(t)
 	s := newSite(t, "--set", "argon2_kib=1024", "--set", "argon2_time=1")
@@ -292,6 +325,7 @@ func fullDisk(t *testing.T) {
 	if code, said, _ := answers(t, stranger, []string{"Wrong-password1"}, "auth", "-user", s.user); code == wire.NoErrors || len(said) == 0 {
 		t.Errorf("a wrong password on a full disk: %v %q", code, said)
 	}
+	beside(t, s.addr, s.dir, func() { add(second) })
 	// Rows that cannot be written wait, up to a bound.
 	full := regexp.MustCompile(`log rows cannot be written, they are tried again`)
 	if _, ok := s.await(s.stderr, 0, full); !ok {
