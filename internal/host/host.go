@@ -278,6 +278,9 @@ func (h *Host) Close() {
 	if h.entrance != nil {
 		h.entrance.Close()
 	}
+	if h.metrics != nil {
+		h.metrics.close() // its handlers ask the store
+	}
 	if h.endLater != nil {
 		h.endLater()
 		h.later.jobs.Wait()
@@ -298,9 +301,6 @@ func (h *Host) Close() {
 		if err := h.store.Close(); err != nil {
 			h.log.Error("store did not close", "err", err)
 		}
-	}
-	if h.metrics != nil {
-		h.metrics.close()
 	}
 	h.leave()
 }
