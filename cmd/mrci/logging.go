@@ -56,6 +56,7 @@ func newLogger(w io.Writer, settings *conf.Config) *slog.Logger {
 type logForms struct {
 	level      slog.LevelVar
 	json       atomic.Bool
+	lost       atomic.Uint64 // lines that could not be written and were not told of yet
 	text, data slog.Handler
 }
 
@@ -91,9 +92,19 @@ func (h *switchingHandler) Enabled(_ context.Context, level slog.Level) bool {
 	return level >= h.forms.level.Level()
 }
 
-// Handle implements slog.Handler.
+// Handle implements slog.Handler. The next line that can be written says how
+// many could not.
 func (h *switchingHandler) Handle(ctx context.Context, r slog.Record) error {
-	return h.now().Handle(ctx, r)
+	lost := h.forms.lost.Swap(0)
+	if lost > 0 {
+		r = r.Clone()
+		r.AddAttrs(slog.Uint64("lost", lost))
+	}
+	err := h.now().Handle(ctx, r)
+	if err != nil {
+		h.forms.lost.Add(lost + 1)
+	}
+	return err
 }
 
 // WithAttrs implements slog.Handler.

@@ -9,8 +9,8 @@ import (
 
 // reservedDescriptors are kept from sessions. The database has 15 and opens
 // none later; listeners, lock, watcher, poller and streams have about as many;
-// the rest is for clients of the control socket, mails, files that are read
-// again, and connections that are refused.
+// the rest is for clients of the control socket and of the metrics, mails,
+// files that are read again, and connections that are refused.
 const reservedDescriptors = 64
 
 // leastDescriptors leave as many for sessions.

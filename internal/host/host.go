@@ -299,6 +299,9 @@ func (h *Host) Close() {
 	if h.entrance != nil {
 		h.entrance.Close()
 	}
+	if h.metrics != nil {
+		h.metrics.close() // its handlers ask the store
+	}
 	if h.endLater != nil {
 		h.endLater()
 		h.later.jobs.Wait()
@@ -319,9 +322,6 @@ func (h *Host) Close() {
 		if err := h.store.Close(); err != nil {
 			h.log.Error("store did not close", "err", err)
 		}
-	}
-	if h.metrics != nil {
-		h.metrics.close()
 	}
 	h.leave()
 }

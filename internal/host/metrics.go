@@ -10,6 +10,8 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -19,19 +21,33 @@ import (
 	"mrci.dev/mrci/internal/control"
 )
 
-// Bounds of the metrics listener. Who reads it is on this machine.
+// Bounds of the metrics listener. Who reads it is on this machine, but need not
+// mean well.
 const (
-	metricsTimeout    = 10 * time.Second // for a request and for its answer
-	metricsHeader     = 8 << 10          // bytes of a request
-	metricsConcurrent = 4                // scrapes at once
-	healthPatience    = 2 * time.Second  // with the database
+	metricsTimeout     = 10 * time.Second // for a request and for its answer
+	metricsIdle        = 5 * time.Second  // without a request
+	metricsHeader      = 8 << 10          // bytes of a request
+	metricsConnections = 8                // at once
+	metricsConcurrent  = 4                // scrapes at once
+	metricsClose       = 2 * time.Second  // for requests that run when the host stops
+	healthPatience     = 2 * time.Second  // with the database
+	healthAge          = time.Second      // of an answer of the database that is still good
 )
 
 // metricsServer serves metrics and health on a listener of its own.
 type metricsServer struct {
-	listener net.Listener
+	listener *fewListener
 	server   *http.Server
 	log      *slog.Logger
+	patience time.Duration // fixed; when it closes
+	// ctx is what handlers do for more than one request in; it ends with close.
+	ctx    context.Context
+	cancel context.CancelFunc
+
+	closing sync.Once
+	mu      sync.Mutex
+	closed  bool           // guarded by mu; no handler begins any more
+	running sync.WaitGroup // handlers; added to under mu
 }
 
 // newMetricsServer takes the port. addr is a loopback address (state 4).
@@ -46,67 +62,176 @@ func newMetricsServer(ctx context.Context, h *Host, addr string) (*metricsServer
 		}
 		return nil, fmt.Errorf("listen on %s for metrics: %v; choose another address or port with metrics_addr", addr, cause)
 	}
-	if tcp, ok := l.Addr().(*net.TCPAddr); !ok || !tcp.IP.IsLoopback() {
+	tcp, ok := l.(*net.TCPListener)
+	if !ok || !tcp.Addr().(*net.TCPAddr).IP.IsLoopback() {
 		l.Close()
 		return nil, fmt.Errorf("metrics_addr %s: it is no loopback address; use 127.0.0.1:PORT or [::1]:PORT", addr)
 	}
-	return &metricsServer{
-		listener: l, log: h.log,
-		server: &http.Server{
-			Handler:           h.metricsHandler(),
-			ReadHeaderTimeout: metricsTimeout, ReadTimeout: metricsTimeout,
-			WriteTimeout: metricsTimeout, IdleTimeout: time.Minute,
-			MaxHeaderBytes: metricsHeader,
-			ErrorLog:       slog.NewLogLogger(h.log.Handler(), slog.LevelWarn),
-		},
-	}, nil
+	m := serverOn(tcp, h.log)
+	m.server.Handler = h.metricsHandler(m)
+	return m, nil
 }
 
-// serve answers until ctx ends.
+// serverOn makes a server that has no handler yet.
+func serverOn(l *net.TCPListener, log *slog.Logger) *metricsServer {
+	m := &metricsServer{
+		listener: &fewListener{TCPListener: l}, log: log, patience: metricsClose,
+		server: &http.Server{
+			ReadHeaderTimeout: metricsIdle, ReadTimeout: metricsTimeout,
+			WriteTimeout: metricsTimeout, IdleTimeout: metricsIdle,
+			MaxHeaderBytes: metricsHeader,
+			ErrorLog:       slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+		},
+	}
+	m.ctx, m.cancel = context.WithCancel(context.Background())
+	return m
+}
+
+// serve answers until ctx ends, and returns when no handler runs.
 func (m *metricsServer) serve(ctx context.Context) {
 	unblock := context.AfterFunc(ctx, m.close)
 	defer unblock()
 	if err := m.server.Serve(m.listener); !errors.Is(err, http.ErrServerClosed) {
 		m.log.Error("metrics listener", "err", err)
 	}
+	m.close()
 }
 
-// close ends serving at once. It may be called twice.
+// close ends serving: requests that run may end, for a moment, then they are
+// cut off. No handler runs when it returns. It may be called twice.
 func (m *metricsServer) close() {
-	m.server.Close()
-	m.listener.Close()
+	m.closing.Do(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), m.patience)
+		defer cancel()
+		if m.server.Shutdown(ctx) != nil {
+			m.server.Close()
+		}
+		m.listener.Close()
+		m.mu.Lock()
+		m.closed = true
+		m.mu.Unlock()
+		m.cancel()
+		m.running.Wait()
+	})
 }
 
-func (h *Host) metricsHandler() http.Handler {
+// refused counts connections for which there was no room. m may be nil.
+func (m *metricsServer) refused() uint64 {
+	if m == nil {
+		return 0
+	}
+	return m.listener.refused.Load()
+}
+
+// awaited makes close wait for a handler.
+func (m *metricsServer) awaited(handler http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		m.mu.Lock()
+		if m.closed {
+			m.mu.Unlock()
+			http.Error(w, "the host stops", http.StatusServiceUnavailable)
+			return
+		}
+		m.running.Add(1)
+		m.mu.Unlock()
+		defer m.running.Done()
+		handler.ServeHTTP(w, r)
+	})
+}
+
+// fewListener holds few connections at once. More are closed at once, so that
+// they cost the host no descriptors.
+type fewListener struct {
+	*net.TCPListener
+	held    atomic.Int64
+	refused atomic.Uint64
+}
+
+// Accept implements net.Listener.
+func (l *fewListener) Accept() (net.Conn, error) {
+	for {
+		c, err := l.AcceptTCP()
+		if err != nil {
+			return nil, err
+		}
+		if l.held.Add(1) <= metricsConnections {
+			return &heldConn{TCPConn: c, release: sync.OnceFunc(func() { l.held.Add(-1) })}, nil
+		}
+		l.held.Add(-1)
+		l.refused.Add(1)
+		c.Close()
+	}
+}
+
+type heldConn struct {
+	*net.TCPConn
+	release func()
+}
+
+// Close makes room for another connection.
+func (c *heldConn) Close() error {
+	defer c.release()
+	return c.TCPConn.Close()
+}
+
+// sharedAnswer asks one question for many, of whom one asks at a time: an answer
+// is good for all who ask within healthAge.
+type sharedAnswer struct {
+	ask  func() error
+	turn chan struct{} // holds who may look at the rest
+	at   time.Time
+	err  error
+}
+
+func newSharedAnswer(ask func() error) *sharedAnswer {
+	return &sharedAnswer{ask: ask, turn: make(chan struct{}, 1)}
+}
+
+func (s *sharedAnswer) get(ctx context.Context) error {
+	select {
+	case s.turn <- struct{}{}:
+		defer func() { <-s.turn }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	if s.at.IsZero() || time.Since(s.at) >= healthAge {
+		s.err = s.ask()
+		s.at = time.Now()
+	}
+	return s.err
+}
+
+func (h *Host) metricsHandler(m *metricsServer) http.Handler {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		hostCollector{h},
 	)
+	scrape := promhttp.HandlerFor(registry, promhttp.HandlerOpts{
+		MaxRequestsInFlight: metricsConcurrent,
+		ErrorLog:            slog.NewLogLogger(h.log.Handler(), slog.LevelWarn),
+	})
+	// Not who asks is the measure of its patience: others share the answer.
+	health := newSharedAnswer(func() error { return h.check(m.ctx, healthPatience) })
 	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{
-		MaxRequestsInFlight: metricsConcurrent, Timeout: metricsTimeout,
-		ErrorLog: slog.NewLogLogger(h.log.Handler(), slog.LevelWarn),
-	}))
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, r *http.Request) {
-		h.sayHealth(w, r, "the host works", nil)
-	})
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
-		var err error
+	// What takes too long goes on behind the answer; that has to be awaited.
+	mux.Handle("GET /metrics", http.TimeoutHandler(m.awaited(scrape), metricsTimeout, "the metrics took too long\n"))
+	mux.Handle("GET /healthz", m.awaited(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		sayHealth(w, "the host works", health.get(r.Context()))
+	})))
+	mux.Handle("GET /readyz", m.awaited(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !h.ready.Load() {
-			err = errors.New("the host accepts no connections")
+			sayHealth(w, "", errors.New("the host accepts no connections"))
+			return
 		}
-		h.sayHealth(w, r, "the host accepts connections", err)
-	})
+		sayHealth(w, "the host accepts connections", health.get(r.Context()))
+	})))
 	return mux
 }
 
 // sayHealth answers 200 when all is well, and 503 with what is not.
-func (h *Host) sayHealth(w http.ResponseWriter, r *http.Request, well string, err error) {
-	if err == nil {
-		err = h.check(r.Context(), healthPatience)
-	}
+func sayHealth(w http.ResponseWriter, well string, err error) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.Header().Set("Cache-Control", "no-store")
 	if err != nil {

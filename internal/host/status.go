@@ -72,7 +72,7 @@ func (h *Host) counts() map[string]map[string]uint64 {
 	all := map[string]map[string]uint64{
 		"connections": {"accepted": n.accepted.Load()},
 		// Every refusal names the setting that is behind it, where there is one.
-		"refused":     {"half_open_per_addr": limits.RefusedHalfOpen, "max_sessions": limits.RefusedSessions, "argon2_parallel": hashes.Refused},
+		"refused":     {"half_open_per_addr": limits.RefusedHalfOpen, "max_sessions": limits.RefusedSessions, "argon2_parallel": hashes.Refused, "metrics_connections": h.metrics.refused()},
 		"not_started": {},
 		"ended":       {},
 		"logins":      {},
