@@ -414,7 +414,8 @@ func (s *soaker) administration(ctx, _ context.Context) error {
 	case 1:
 		err = s.degrade(ctx, boss, user)
 	case 2:
-		email := fmt.Sprintf("%s.%d@example.org", name, s.random.IntN(1000))
+		// Never the present one.
+		email := fmt.Sprintf("%s.%x@example.org", name, s.random.Uint64())
 		err = boss.run(ctx, expect{name: "force_set_email", args: []string{"-new_email", email, "-user", name}})
 		if err == nil {
 			err = user.told(ctx, "MY_INFO", func(e client.Event) bool {
