@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"mrci.dev/mrci/internal/names"
 	"mrci.dev/mrci/wire"
 )
 
@@ -21,7 +22,7 @@ type Allow func(caller, target User) error
 // *RuleError for what no account can be called, or ErrNotFound.
 func (s *Service) Find(ctx context.Context, name string) (User, error) {
 	// By the loose rule, for accounts that were imported.
-	if !looksLikeName(name) {
+	if !names.LooksLikeUser(name) {
 		return User{}, CheckName(name)
 	}
 	u, err := s.UserByName(ctx, name)
@@ -90,7 +91,7 @@ func (s *Service) ForceEmail(ctx context.Context, caller wire.UserID, name, emai
 	// An address in use comes before an unknown user and a missing right; the
 	// transaction decides again.
 	switch holder, err := s.UserByEmail(ctx, email); {
-	case err == nil && Fold(holder.Name) != Fold(name):
+	case err == nil && names.Fold(holder.Name) != names.Fold(name):
 		return User{}, ErrEmailTaken
 	case err != nil && !errors.Is(err, ErrNotFound):
 		return User{}, err
@@ -125,7 +126,7 @@ func (s *Service) Remove(ctx context.Context, caller wire.UserID, name string, a
 		return User{}, false, err
 	}
 	var denied error
-	out, err := s.store.RemoveBy(ctx, caller, Key{Name: Fold(name)}, func(c, target User, ties Ties) error {
+	out, err := s.store.RemoveBy(ctx, caller, Key{Name: names.Fold(name)}, func(c, target User, ties Ties) error {
 		if ties.OwnedChannels > 0 {
 			return ErrOwnsChannel
 		}
@@ -141,7 +142,7 @@ func (s *Service) Remove(ctx context.Context, caller wire.UserID, name string, a
 
 // checkTarget reports whether an account could be called name.
 func checkTarget(name string) error {
-	if !looksLikeName(name) {
+	if !names.LooksLikeUser(name) {
 		return CheckName(name)
 	}
 	return nil
@@ -163,7 +164,7 @@ func (s *Service) changeBy(ctx context.Context, caller wire.UserID, name string,
 // administer changes the account called name if allow agrees.
 func (s *Service) administer(ctx context.Context, caller wire.UserID, name string, allow Allow, change func(*Record) error) (Outcome, error) {
 	var denied error
-	out, err := s.store.ChangeBy(ctx, caller, Key{Name: Fold(name)}, func(c User, target *Record) error {
+	out, err := s.store.ChangeBy(ctx, caller, Key{Name: names.Fold(name)}, func(c User, target *Record) error {
 		if denied = allow(c, target.User); denied != nil {
 			return denied
 		}

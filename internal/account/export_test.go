@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"mrci.dev/mrci/internal/names"
 	"mrci.dev/mrci/wire"
 )
 
@@ -60,13 +61,13 @@ func (s *Service) Delayed() int {
 
 // CountRefusal counts a refusal of a name without waiting.
 func (s *Service) CountRefusal(name string) int {
-	return s.delays.count(Key{Name: Fold(name)}, s.now())
+	return s.delays.count(Key{Name: names.Fold(name)}, s.now())
 }
 
 // ForgetRefusals makes the next refusal of a name come at once.
 func (s *Service) ForgetRefusals(name string) {
-	s.delays.forget(Key{Name: Fold(name)})
-	s.recoveryDelays.forget(Key{Name: Fold(name)})
+	s.delays.forget(Key{Name: names.Fold(name)})
+	s.recoveryDelays.forget(Key{Name: names.Fold(name)})
 }
 
 // The bounds of the tables in memory.

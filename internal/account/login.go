@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net/netip"
 	"time"
+
+	"mrci.dev/mrci/internal/names"
 )
 
 // CheckLogin reports whether l names an account in a form that some account
@@ -21,10 +23,10 @@ func CheckLogin(l Login) error {
 // key returns the account that l means.
 func (l Login) key() (Key, bool) {
 	switch {
-	case looksLikeEmail(l.Email):
-		return Key{Email: Fold(l.Email)}, true
-	case looksLikeName(l.Name):
-		return Key{Name: Fold(l.Name)}, true
+	case names.LooksLikeEmail(l.Email):
+		return Key{Email: names.Fold(l.Email)}, true
+	case names.LooksLikeUser(l.Name):
+		return Key{Name: names.Fold(l.Name)}, true
 	}
 	return Key{}, false
 }

@@ -3,10 +3,11 @@ package account
 import (
 	"strings"
 	"unicode"
-	"unicode/utf16"
 	"unicode/utf8"
 
 	"golang.org/x/text/unicode/norm"
+
+	"mrci.dev/mrci/internal/names"
 )
 
 // Lengths of names and addresses. Bytes are those of UTF-8: the fields on the
@@ -15,31 +16,11 @@ const (
 	minNameChars    = 2
 	maxNameBytes    = 24
 	maxDisplayBytes = 24
-	minEmailChars   = 4
 	maxEmailBytes   = 64
 	maxLabelBytes   = 63 // RFC 1035, 2.3.4
 )
 
-// Fold returns the key by which names and addresses are compared: NFC and
-// simple case folding (state 1). Two texts that differ only in case or in the
-// form of their accents have one key.
-func Fold(s string) string {
-	ascii := true
-	for i := range len(s) {
-		if s[i] >= utf8.RuneSelf {
-			ascii = false
-			break
-		}
-	}
-	if ascii {
-		return strings.ToLower(s)
-	}
-	// Folding a letter can make a new pair that NFC composes, so NFC runs on
-	// both sides.
-	return norm.NFC.String(strings.Map(foldRune, norm.NFC.String(s)))
-}
-
-// foldSecret is Fold for a secret. Its result, which the caller wipes, is the
+// foldSecret is names.Fold for a secret. Its result, which the caller wipes, is the
 // only copy of the text, but for the single characters that NFC composes.
 func foldSecret(s Secret) Secret {
 	composed := composeSecret(s)
@@ -47,7 +28,7 @@ func foldSecret(s Secret) Secret {
 	folded := make(Secret, 0, utf8.UTFMax*utf8.RuneCount(composed)) // never grows: a copy would stay behind
 	for rest := composed; len(rest) > 0; {
 		r, size := utf8.DecodeRune(rest)
-		folded = utf8.AppendRune(folded, foldRune(r))
+		folded = utf8.AppendRune(folded, names.FoldRune(r))
 		rest = rest[size:]
 	}
 	defer folded.Wipe()
@@ -59,23 +40,6 @@ func foldSecret(s Secret) Secret {
 // puts two bytes behind every 30th of the marks of one letter.
 func composeSecret(s Secret) Secret {
 	return norm.NFC.Append(make(Secret, 0, 4*len(s)), s...)
-}
-
-// foldRune returns one rune for all that differ from r only in simple case.
-func foldRune(r rune) rune {
-	low := r
-	for o := unicode.SimpleFold(r); o != r; o = unicode.SimpleFold(o) {
-		low = min(low, o)
-	}
-	switch {
-	case 'A' <= low && low <= 'Z':
-		return low + 'a' - 'A'
-	case low == '\u0345':
-		// The iota below a letter folds to the letter iota. A combining mark
-		// as the key of a letter would join its neighbour under NFC.
-		return 'ι'
-	}
-	return low
 }
 
 // CheckName reports whether name may be a user name (state 2.1): nil, or a
@@ -91,53 +55,14 @@ func CheckName(name string) error {
 		return bad("the user name is longer than 24 bytes (accented letters take two and more); choose a shorter one")
 	case utf8.RuneCountInString(name) < minNameChars:
 		return bad("the user name is shorter than 2 characters; choose a longer one")
-	case strings.IndexFunc(name, invisible) >= 0:
+	case strings.IndexFunc(name, names.Invisible) >= 0:
 		return bad("the user name contains white space or an invisible character; leave it out")
-	case Fold(name) == "root":
+	case names.Fold(name) == "root":
 		return bad("the user name root is reserved; choose another one")
-	case looksLikeEmail(name):
+	case names.LooksLikeEmail(name):
 		return bad("the user name looks like an e-mail address; choose one without @")
 	}
 	return nil
-}
-
-// invisible reports whether r shows nothing or moves other characters: white
-// space, control, format and bidirectional controls, fillers.
-func invisible(r rune) bool {
-	return unicode.IsSpace(r) || unicode.IsControl(r) ||
-		unicode.In(r, unicode.Z, unicode.Cf, unicode.Bidi_Control,
-			unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector)
-}
-
-// looksLikeEmail reports whether clients would take s for an e-mail address:
-// the loose rule of the table in state 2.2.
-func looksLikeEmail(s string) bool {
-	n := utf16Len(s)
-	if n < minEmailChars || n > maxEmailBytes || !utf8.ValidString(s) || strings.IndexFunc(s, blankOrControl) >= 0 {
-		return false
-	}
-	_, domain, ok := strings.Cut(s, "@")
-	return ok && !strings.Contains(domain, "@") && strings.Contains(domain, ".")
-}
-
-// looksLikeName reports whether an account could have this user name. It is
-// the loose rule of the table in state 2.1, because accounts that were
-// imported may have names that are not accepted any more.
-func looksLikeName(s string) bool {
-	n := utf16Len(s)
-	return n >= minNameChars && n <= maxNameBytes && utf8.ValidString(s) &&
-		strings.IndexFunc(s, blankOrControl) < 0 && !looksLikeEmail(s)
-}
-
-func blankOrControl(r rune) bool { return r == ' ' || unicode.IsControl(r) }
-
-// utf16Len counts as the tables of state 2 do.
-func utf16Len(s string) int {
-	n := 0
-	for _, r := range s {
-		n += utf16.RuneLen(r)
-	}
-	return n
 }
 
 // CheckEmail reports whether addr may be an e-mail address (state 2.2): nil,
@@ -152,7 +77,7 @@ func CheckEmail(addr string) error {
 		return bad("the e-mail address is not valid UTF-8; use another one")
 	case len(addr) > maxEmailBytes:
 		return bad("the e-mail address is longer than 64 bytes; use a shorter one")
-	case strings.IndexFunc(addr, invisible) >= 0:
+	case strings.IndexFunc(addr, names.Invisible) >= 0:
 		return bad("the e-mail address contains white space or an invisible character; leave it out")
 	case !found || strings.Contains(domain, "@"):
 		return bad("the e-mail address needs exactly one @; give one such as name@example.org")

@@ -7,6 +7,7 @@ import (
 	"unicode/utf8"
 
 	"mrci.dev/mrci/internal/account"
+	"mrci.dev/mrci/internal/names"
 )
 
 func TestCheckName(t *testing.T) {
@@ -167,34 +168,6 @@ func checkRuleText(t *testing.T, value string, err error, field string) {
 	}
 }
 
-func TestFold(t *testing.T) {
-	for _, tt := range []struct {
-		name, a, b string
-		same       bool
-	}{
-		{"ASCII", "Ann", "aNN", true},
-		{"accents composed or not", "Jörg", "JO\u0308rg", true},
-		{"accents and case", "ÄNNE", "a\u0308nne", true},
-		{"Greek final sigma", "ΣΑΣ", "σας", true},
-		{"Kelvin sign", "\u212aarl", "karl", true},
-		{"long s", "\u017fam", "sam", true},
-		{"Cyrillic", "ИВАН", "иван", true},
-		{"capital sharp s", "STRA\u1e9eE", "straße", true},
-
-		{"simple folding only", "straße", "strasse", false},
-		{"dotless i", "\u0131", "i", false},
-		{"dotted I", "\u0130", "i", false},
-		{"iota is not the iota below", "αι", "\u1fb3", false},
-		{"compatibility forms", "ﬁ", "fi", false},
-		{"look-alikes", "а", "a", false},
-		{"trailing", "ann", "anna", false},
-	} {
-		if got := account.Fold(tt.a) == account.Fold(tt.b); got != tt.same {
-			t.Errorf("%s: %q and %q: same %v, want %v", tt.name, tt.a, tt.b, got, tt.same)
-		}
-	}
-}
-
 func TestCheckLogin(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
@@ -230,8 +203,8 @@ func FuzzNames(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
-		key := account.Fold(s)
-		if again := account.Fold(key); again != key {
+		key := names.Fold(s)
+		if again := names.Fold(key); again != key {
 			t.Errorf("fold %q: %q, folded again %q", s, key, again)
 		}
 		if secret, grew := account.FoldSecret(account.Secret(s)); string(secret) != key || grew {

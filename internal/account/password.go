@@ -8,6 +8,8 @@ import (
 	"sync"
 	"unicode"
 	"unicode/utf8"
+
+	"mrci.dev/mrci/internal/names"
 )
 
 // PasswordRule is what a new password must be made of (state 2.5); the key
@@ -46,7 +48,7 @@ var common = sync.OnceValue(func() map[string]bool {
 	list := make(map[string]bool)
 	for line := range strings.Lines(commonText) {
 		if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "# ") {
-			list[Fold(line)] = true
+			list[names.Fold(line)] = true
 		}
 	}
 	return list
@@ -80,7 +82,7 @@ func checkPassword(rule PasswordRule, who NewAccount, pw Secret) error {
 	for _, part := range []struct{ text, name string }{
 		{who.Email, "e-mail address"}, {who.Name, "user name"}, {who.Display, "display name"},
 	} {
-		if part.text != "" && bytes.Contains(folded, []byte(Fold(part.text))) {
+		if part.text != "" && bytes.Contains(folded, []byte(names.Fold(part.text))) {
 			return bad("the password contains the " + part.name + "; leave it out")
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"time"
 
+	"mrci.dev/mrci/internal/names"
 	"mrci.dev/mrci/wire"
 )
 
@@ -121,12 +122,12 @@ func (s *Service) User(ctx context.Context, id wire.UserID) (User, error) {
 
 // UserByName returns the account with this name in any case, or ErrNotFound.
 func (s *Service) UserByName(ctx context.Context, name string) (User, error) {
-	return s.user(ctx, Key{Name: Fold(name)})
+	return s.user(ctx, Key{Name: names.Fold(name)})
 }
 
 // UserByEmail returns the account with this address in any case, or ErrNotFound.
 func (s *Service) UserByEmail(ctx context.Context, addr string) (User, error) {
-	return s.user(ctx, Key{Email: Fold(addr)})
+	return s.user(ctx, Key{Email: names.Fold(addr)})
 }
 
 func (s *Service) user(ctx context.Context, key Key) (User, error) {
@@ -166,8 +167,8 @@ func (s *Service) CheckNew(ctx context.Context, n NewAccount) error {
 		key   Key
 		taken error
 	}{
-		{Key{Name: Fold(n.Name)}, ErrNameTaken},
-		{Key{Email: Fold(n.Email)}, ErrEmailTaken},
+		{Key{Name: names.Fold(n.Name)}, ErrNameTaken},
+		{Key{Email: names.Fold(n.Email)}, ErrEmailTaken},
 	} {
 		switch _, err := s.store.Account(ctx, part.key); {
 		case err == nil:

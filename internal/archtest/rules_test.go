@@ -14,7 +14,7 @@ const module = "mrci.dev/mrci"
 // that is not named stands in the layer of its parent.
 var layers = [][]string{
 	0: {"wire"},
-	1: {"wire/legacy", "wire/ipc", "internal/genfile", "internal/shmem", "internal/fsys"},
+	1: {"wire/legacy", "wire/ipc", "internal/genfile", "internal/shmem", "internal/fsys", "internal/names"},
 	2: {"client", "module", "internal/access", "internal/account", "internal/channel", "internal/conf", "internal/limit", "internal/cert"},
 	3: {"internal/conn", "internal/bus", "internal/store", "internal/proc", "internal/mail", "internal/control", "internal/tui", "internal/execmod"},
 	4: {"internal/registry", "internal/instance", "internal/backup"},

@@ -13,6 +13,7 @@ import (
 	"mrci.dev/mrci/internal/bus"
 	"mrci.dev/mrci/internal/conf"
 	"mrci.dev/mrci/internal/limit"
+	"mrci.dev/mrci/internal/names"
 	"mrci.dev/mrci/internal/registry"
 	"mrci.dev/mrci/internal/store"
 	"mrci.dev/mrci/module"
@@ -136,7 +137,7 @@ func loadRanks(ctx context.Context, s *store.Store) (registry.Ranks, error) {
 	}
 	loaded := make(registry.Ranks, len(stored))
 	for _, r := range stored {
-		loaded[registry.RankKey{Module: r.Module, Command: account.Fold(r.Command)}] = r.Rank
+		loaded[registry.RankKey{Module: r.Module, Command: names.Fold(r.Command)}] = r.Rank
 	}
 	return loaded, nil
 }

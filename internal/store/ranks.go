@@ -4,7 +4,7 @@ import (
 	"context"
 	"database/sql"
 
-	"mrci.dev/mrci/internal/account"
+	"mrci.dev/mrci/internal/names"
 	"mrci.dev/mrci/wire"
 )
 
@@ -49,7 +49,7 @@ func (s *Store) AddRank(ctx context.Context, r Rank) error {
 		return oneRow(ErrExists)(tx.ExecContext(ctx,
 			`INSERT INTO command_ranks (module_executable, command_name, command_key, host_rank)
 			 VALUES ($1, $2, $3, $4) ON CONFLICT (module_executable, command_key) DO NOTHING`,
-			r.Module, r.Command, account.Fold(r.Command), int64(r.Rank)))
+			r.Module, r.Command, names.Fold(r.Command), int64(r.Rank)))
 	})
 }
 
@@ -59,7 +59,7 @@ func (s *Store) RemoveRank(ctx context.Context, module, command string) error {
 	return s.write(ctx, "remove command rank", func(tx *sql.Tx) error {
 		return oneRow(ErrNotFound)(tx.ExecContext(ctx,
 			`DELETE FROM command_ranks WHERE module_executable = $1 AND command_key = $2`,
-			module, account.Fold(command)))
+			module, names.Fold(command)))
 	})
 }
 

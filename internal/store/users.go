@@ -15,6 +15,7 @@ import (
 	"unicode/utf8"
 
 	"mrci.dev/mrci/internal/account"
+	"mrci.dev/mrci/internal/names"
 	"mrci.dev/mrci/wire"
 )
 
@@ -150,7 +151,7 @@ func (s *Store) Create(ctx context.Context, r account.Record, first bool) error 
 			r.ID[:], r.Name, r.Email, r.Display, int64(r.Rank), r.Registered.UTC().Format(timeLayout),
 			flag(r.NewPasswordReq), flag(r.NewNameReq), flag(r.Locked), flag(r.EmailVerified), seconds(r.Tally.LockedUntil),
 			r.Hash, failures, flag(r.Tally.LockLocal), r.Tally.LockStreak,
-			account.Fold(r.Name), account.Fold(r.Email))
+			names.Fold(r.Name), names.Fold(r.Email))
 		if err != nil || r.Recovery == (account.Recovery{}) {
 			return err
 		}
@@ -166,8 +167,8 @@ func (s *Store) checkFree(ctx context.Context, tx *sql.Tx, r account.Record, sel
 		key   account.Key
 		taken error
 	}{
-		{account.Key{Name: account.Fold(r.Name)}, account.ErrNameTaken},
-		{account.Key{Email: account.Fold(r.Email)}, account.ErrEmailTaken},
+		{account.Key{Name: names.Fold(r.Name)}, account.ErrNameTaken},
+		{account.Key{Email: names.Fold(r.Email)}, account.ErrEmailTaken},
 	} {
 		switch other, err := s.find(ctx, tx, part.key); {
 		case err == nil && other.ID != self:
@@ -215,7 +216,7 @@ func (s *Store) replace(ctx context.Context, tx *sql.Tx, old account.Record, r *
 		r.ID[:], r.Name, r.Email, r.Display, int64(r.Rank),
 		flag(r.NewPasswordReq), flag(r.NewNameReq), flag(r.Locked), flag(r.EmailVerified), seconds(r.Tally.LockedUntil),
 		r.Hash, failures, flag(r.Tally.LockLocal), r.Tally.LockStreak,
-		account.Fold(r.Name), account.Fold(r.Email))
+		names.Fold(r.Name), names.Fold(r.Email))
 	if err != nil || r.Recovery == old.Recovery {
 		return err
 	}

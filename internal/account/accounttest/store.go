@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"mrci.dev/mrci/internal/account"
+	"mrci.dev/mrci/internal/names"
 	"mrci.dev/mrci/wire"
 )
 
@@ -66,8 +67,8 @@ func (s *Store) findLocked(key account.Key) *account.Record {
 	for i := range s.rows {
 		r := &s.rows[i].record
 		switch {
-		case key.Name != "" && account.Fold(r.Name) == key.Name,
-			key.Email != "" && account.Fold(r.Email) == key.Email,
+		case key.Name != "" && names.Fold(r.Name) == key.Name,
+			key.Email != "" && names.Fold(r.Email) == key.Email,
 			key.Name == "" && key.Email == "" && r.ID == key.ID:
 			return r
 		}
@@ -106,10 +107,10 @@ func (s *Store) Candidate(ctx context.Context, key account.Key) (account.Record,
 }
 
 func (s *Store) checkFreeLocked(r account.Record, self wire.UserID) error {
-	if other := s.findLocked(account.Key{Name: account.Fold(r.Name)}); other != nil && other.ID != self {
+	if other := s.findLocked(account.Key{Name: names.Fold(r.Name)}); other != nil && other.ID != self {
 		return account.ErrNameTaken
 	}
-	if other := s.findLocked(account.Key{Email: account.Fold(r.Email)}); other != nil && other.ID != self {
+	if other := s.findLocked(account.Key{Email: names.Fold(r.Email)}); other != nil && other.ID != self {
 		return account.ErrEmailTaken
 	}
 	return nil

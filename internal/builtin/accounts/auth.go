@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"mrci.dev/mrci/internal/account"
+	"mrci.dev/mrci/internal/names"
 	"mrci.dev/mrci/module"
 	"mrci.dev/mrci/wire"
 )
@@ -182,7 +183,7 @@ func (c commands) askNewName(ctx context.Context, call *module.Call, user accoun
 			return account.User{}, explain(err)
 		}
 		text, again := "That is the name that the account has now; choose another one.", true
-		if account.Fold(name) != account.Fold(user.Name) {
+		if names.Fold(name) != names.Fold(user.Name) {
 			renamed, err := c.Rules.Rename(ctx, user.ID, name)
 			if err == nil {
 				// The user's other sessions, if there are any.

@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"mrci.dev/mrci/internal/account"
+	"mrci.dev/mrci/internal/names"
 	"mrci.dev/mrci/wire"
 )
 
@@ -147,7 +148,7 @@ func testRemoveBy(t *testing.T, s account.Store) {
 					t.Errorf("another account changed: %s", diff)
 				}
 			}
-			if got := names(t, s, account.Filter{}); len(got) != 2 {
+			if got := listed(t, s, account.Filter{}); len(got) != 2 {
 				t.Errorf("listed: %v", got)
 			}
 			// Name and address are free, and nothing of the old account is left.
@@ -368,7 +369,7 @@ func testHostileTexts(t *testing.T, s account.Store) {
 		if diff := cmp.Diff(want, out.Record); diff != "" {
 			t.Error(diff)
 		}
-		for _, key := range []account.Key{{ID: ann.ID}, {Name: account.Fold(want.Name)}, {Email: account.Fold(want.Email)}} {
+		for _, key := range []account.Key{{ID: ann.ID}, {Name: names.Fold(want.Name)}, {Email: names.Fold(want.Email)}} {
 			if got, err := s.Account(ctx, key); err != nil || !cmp.Equal(want, got) {
 				t.Errorf("%+v: %v, %s", key, err, cmp.Diff(want, got))
 			}

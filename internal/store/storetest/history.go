@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"mrci.dev/mrci/internal/account"
+	"mrci.dev/mrci/internal/names"
 	"mrci.dev/mrci/wire"
 )
 
@@ -236,7 +237,7 @@ type state map[wire.UserID]account.User
 
 func (s state) named(name string) (account.User, bool) {
 	for _, u := range s {
-		if account.Fold(u.Name) == account.Fold(name) {
+		if names.Fold(u.Name) == names.Fold(name) {
 			return u, true
 		}
 	}
@@ -245,7 +246,7 @@ func (s state) named(name string) (account.User, bool) {
 
 func (s state) withEmail(addr string) (account.User, bool) {
 	for _, u := range s {
-		if account.Fold(u.Email) == account.Fold(addr) {
+		if names.Fold(u.Email) == names.Fold(addr) {
 			return u, true
 		}
 	}
@@ -356,7 +357,7 @@ func (o *operation) fits(s state) bool {
 	if o.verb == "force email" && errors.Is(o.err, account.ErrEmailTaken) {
 		// The look at the address comes before all else.
 		u, ok := s.withEmail(o.text)
-		return ok && account.Fold(u.Name) != account.Fold(o.name)
+		return ok && names.Fold(u.Name) != names.Fold(o.name)
 	}
 	next, user, noAdmin, err := s.apply(*o)
 	return o.agrees(user, noAdmin, err) && maps.Equal(next, s)

@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"mrci.dev/mrci/internal/account"
+	"mrci.dev/mrci/internal/names"
 	"mrci.dev/mrci/internal/store"
 	"mrci.dev/mrci/wire"
 )
@@ -130,7 +131,7 @@ func testCreate(t *testing.T, s account.Store) {
 	for _, want := range []account.Record{Record("Jörg"), plain("ann")} {
 		mustCreate(t, s, want)
 		for _, key := range []account.Key{
-			{ID: want.ID}, {Name: account.Fold(want.Name)}, {Email: account.Fold(want.Email)},
+			{ID: want.ID}, {Name: names.Fold(want.Name)}, {Email: names.Fold(want.Email)},
 		} {
 			got, err := s.Account(ctx, key)
 			if err != nil {
@@ -216,7 +217,7 @@ func testChange(t *testing.T, s account.Store) {
 	}
 	// The old name and address are free, and the new ones found.
 	mustCreate(t, s, func() account.Record { r := plain("ann"); r.ID[31] = 1; return r }())
-	if r, err := s.Account(ctx, account.Key{Name: account.Fold("ÄNNE")}); err != nil || r.ID != want.ID {
+	if r, err := s.Account(ctx, account.Key{Name: names.Fold("ÄNNE")}); err != nil || r.ID != want.ID {
 		t.Errorf("by the new name: %v", err)
 	}
 	// Another case of the own name and address is no collision.
@@ -348,7 +349,7 @@ func testStandIns(t *testing.T, s account.Store) {
 		}
 	}
 	for _, r := range all {
-		for _, key := range []account.Key{{ID: r.ID}, {Name: account.Fold(r.Name)}, {Email: account.Fold(r.Email)}} {
+		for _, key := range []account.Key{{ID: r.ID}, {Name: names.Fold(r.Name)}, {Email: names.Fold(r.Email)}} {
 			got, err := s.Candidate(ctx, key)
 			if err != nil {
 				t.Fatal(err)
@@ -462,8 +463,8 @@ func testList(t *testing.T, s account.Store) {
 	}
 }
 
-// names returns the names that a filter selects.
-func names(t *testing.T, s account.Store, f account.Filter) []string {
+// listed returns the names that a filter selects.
+func listed(t *testing.T, s account.Store, f account.Filter) []string {
 	t.Helper()
 	page, err := s.Accounts(ctx, account.Query{Filter: f, Limit: 100, Now: start})
 	if err != nil {
@@ -523,7 +524,7 @@ func testFilters(t *testing.T, s account.Store) {
 		{"several", account.Filter{UserName: "o", HostRank: "2", UserID: "ab", Locked: "1", TimeStamp: "2026", EmailVerified: "1", OutrankedBy: 2}, []string{"bob"}},
 		{"several, none", account.Filter{UserName: "o", UserID: "abcd"}, nil},
 	} {
-		if diff := cmp.Diff(tt.want, names(t, s, tt.filter)); diff != "" {
+		if diff := cmp.Diff(tt.want, listed(t, s, tt.filter)); diff != "" {
 			t.Errorf("%s: %s", tt.name, diff)
 		}
 	}
@@ -538,12 +539,12 @@ func testHostileFilters(t *testing.T, s account.Store) {
 		for _, f := range []account.Filter{
 			{UserName: text}, {TimeStamp: text}, {HostRank: text}, {UserID: text}, {EmailVerified: text}, {Locked: text},
 		} {
-			if got := names(t, s, f); len(got) != 0 {
+			if got := listed(t, s, f); len(got) != 0 {
 				t.Errorf("%.40q: got %v", text, got)
 			}
 		}
 	}
-	if got := names(t, s, account.Filter{}); len(got) != 1 {
+	if got := listed(t, s, account.Filter{}); len(got) != 1 {
 		t.Errorf("afterwards: %v", got)
 	}
 }
