@@ -3,6 +3,7 @@ package account
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"mrci.dev/mrci/internal/names"
 	"mrci.dev/mrci/wire"
@@ -117,27 +118,50 @@ func (s *Service) DemandName(ctx context.Context, caller wire.UserID, name strin
 	})
 }
 
+// CheckRemove reports whether an account may be removed by whoever may remove
+// it: nil, or ErrOwnsChannel. Remove decides again.
+func (s *Service) CheckRemove(ctx context.Context, id wire.UserID) error {
+	ties, err := s.store.Ties(ctx, id)
+	if err != nil {
+		return fmt.Errorf("read what an account holds: %w", err)
+	}
+	return ties.check()
+}
+
+func (t Ties) check() error {
+	if t.OwnedChannels > 0 {
+		return ErrOwnsChannel
+	}
+	return nil
+}
+
+// Removal is what the removal of an account has done.
+type Removal struct {
+	User    User        // as it was
+	NoAdmin bool        // no account of rank 1 is left because of it
+	Left    []Departure // the channels that it was in, and those that it was invited to
+}
+
 // Remove removes the account called name with everything that hangs on it. Its
 // name and address are free again, its id is never used again. An account that
-// owns a channel stays: ErrOwnsChannel. It returns the account as it was;
-// noAdmin tells that no account of rank 1 is left because of this removal.
-func (s *Service) Remove(ctx context.Context, caller wire.UserID, name string, allow Allow) (u User, noAdmin bool, err error) {
+// owns a channel stays: ErrOwnsChannel.
+func (s *Service) Remove(ctx context.Context, caller wire.UserID, name string, allow Allow) (Removal, error) {
 	if err := checkTarget(name); err != nil {
-		return User{}, false, err
+		return Removal{}, err
 	}
 	var denied error
 	out, err := s.store.RemoveBy(ctx, caller, Key{Name: names.Fold(name)}, func(c, target User, ties Ties) error {
-		if ties.OwnedChannels > 0 {
-			return ErrOwnsChannel
+		if err := ties.check(); err != nil {
+			return err
 		}
 		denied = allow(c, target)
 		return denied
 	})
 	if err != nil {
-		return User{}, false, refusal(name, "remove an account", denied, err)
+		return Removal{}, refusal(name, "remove an account", denied, err)
 	}
 	s.log.Info("account removed", "user", out.Record.ID, "by", caller)
-	return out.Record.User, s.lastAdmin(out.Record.Rank, out), nil
+	return Removal{User: out.Record.User, NoAdmin: s.lastAdmin(out.Record.Rank, out), Left: out.Left}, nil
 }
 
 // checkTarget reports whether an account could be called name.

@@ -109,8 +109,8 @@ var changes = []struct {
 		return s.DemandName(ctx, caller, name, false, allow)
 	}, func(u *account.User) { u.NewNameReq = false }},
 	{"remove", func(s *account.Service, caller wire.UserID, name string, allow account.Allow) (account.User, error) {
-		u, _, err := s.Remove(ctx, caller, name, allow)
-		return u, err
+		out, err := s.Remove(ctx, caller, name, allow)
+		return out.User, err
 	}, nil},
 }
 
@@ -239,7 +239,7 @@ func TestRankChangesMeanwhile(t *testing.T) {
 				t.Error(cmp.Diff(ann, u))
 			}
 			meanwhile.before = func() {
-				if _, _, err := f.Remove(ctx, boss.ID, "boss", allow); err != nil {
+				if _, err := f.Remove(ctx, boss.ID, "boss", allow); err != nil {
 					t.Error(err)
 				}
 			}
@@ -309,7 +309,9 @@ func TestLastAdmin(t *testing.T) {
 		var last bool
 		var err error
 		if step.rank == wire.NoRank {
-			_, last, err = s.Remove(ctx, caller.ID, step.name, allow)
+			var out account.Removal
+			out, err = s.Remove(ctx, caller.ID, step.name, allow)
+			last = out.NoAdmin
 		} else {
 			_, last, err = s.SetRank(ctx, caller.ID, step.name, step.rank, allow)
 		}
@@ -410,14 +412,14 @@ func TestRemove(t *testing.T) {
 		if _, _, err := f.RequestRecovery(ctx, account.Login{Name: "ann"}); err != nil {
 			t.Fatal(err)
 		}
-		if u, last, err := f.Remove(ctx, boss.ID, "ANN", allow); err != nil || last || u != ann {
-			t.Fatalf("got %+v, %v, %v", u, last, err)
+		if out, err := f.Remove(ctx, boss.ID, "ANN", allow); err != nil || out.NoAdmin || out.User != ann || out.Left != nil {
+			t.Fatalf("got %+v, %v", out, err)
 		}
 		f.ForgetRefusals("ann")
 		if f.try(t, "ann", goodPassword, remote) {
 			t.Fatal("a removed account can log in")
 		}
-		if _, _, err := f.Remove(ctx, boss.ID, "ann", allow); err != account.ErrNotFound {
+		if _, err := f.Remove(ctx, boss.ID, "ann", allow); err != account.ErrNotFound {
 			t.Errorf("twice: got %v, want ErrNotFound", err)
 		}
 	}
@@ -429,15 +431,27 @@ func TestRemoveOwnerOfAChannel(t *testing.T) {
 	f.store.SetTies(ann.ID, account.Ties{OwnedChannels: 1})
 	// Comes before the rights (commands 3).
 	deny := func(account.User, account.User) error { t.Error("asked"); return errors.New("denied") }
-	if _, _, err := f.Remove(ctx, ann.ID, "ann", deny); err != account.ErrOwnsChannel {
+	if _, err := f.Remove(ctx, ann.ID, "ann", deny); err != account.ErrOwnsChannel {
 		t.Errorf("got %v, want ErrOwnsChannel", err)
 	}
 	if u := must(t)(f.User(ctx, ann.ID)); u != ann {
 		t.Error("removed all the same")
 	}
+	if err := f.CheckRemove(ctx, ann.ID); err != account.ErrOwnsChannel {
+		t.Errorf("got %v, want ErrOwnsChannel", err)
+	}
 	f.store.SetTies(ann.ID, account.Ties{})
-	if _, _, err := f.Remove(ctx, ann.ID, "ann", allow); err != nil {
+	if err := f.CheckRemove(ctx, ann.ID); err != nil {
 		t.Error(err)
+	}
+	left := []account.Departure{{Channel: 7, Name: "room", Level: wire.Regular, Members: []wire.UserID{{1}}}}
+	f.store.SetLeft(ann.ID, left)
+	out, err := f.Remove(ctx, ann.ID, "ann", allow)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(left, out.Left); diff != "" {
+		t.Error(diff)
 	}
 }
 
@@ -451,7 +465,7 @@ func TestRemovedDuringLogin(t *testing.T) {
 			if err != nil {
 				return // the second try
 			}
-			if _, _, err := f.Remove(ctx, r.ID, "ann", allow); err != nil {
+			if _, err := f.Remove(ctx, r.ID, "ann", allow); err != nil {
 				t.Error(err)
 			}
 			if again {

@@ -65,6 +65,16 @@ type Page struct {
 type Outcome struct {
 	Record  Record // as stored; of an account that was removed: as it was
 	Vacated bool   // the account had a rank that no account has now
+	Left    []Departure
+}
+
+// Departure is a channel that an account which was removed had to do with.
+type Departure struct {
+	Channel wire.ChannelID
+	Name    string
+	Level   wire.Level
+	Pending bool          // was invited, and no member
+	Members []wire.UserID // who are members now
 }
 
 // Ties are what else a store keeps that can forbid to remove an account.
@@ -120,6 +130,10 @@ type Store interface {
 	// judge returns an error, which is returned as it is. Caller and target are
 	// read as by ChangeBy.
 	RemoveBy(ctx context.Context, caller wire.UserID, target Key, judge func(caller, target User, ties Ties) error) (Outcome, error)
+
+	// Ties returns what would forbid to remove an account. An account that is
+	// not there has none.
+	Ties(ctx context.Context, id wire.UserID) (Ties, error)
 
 	// Accounts reads a page of accounts in the order of their creation.
 	Accounts(ctx context.Context, q Query) (Page, error)

@@ -187,7 +187,7 @@ func TestEmailChangesDuringRequest(t *testing.T) {
 		t.Errorf("got %+v, %v", u, err)
 	}
 	store.once, store.before = new(sync.Once), func() {
-		if _, _, err := f.Remove(ctx, ann.ID, "ann", allow); err != nil {
+		if _, err := f.Remove(ctx, ann.ID, "ann", allow); err != nil {
 			t.Error(err)
 		}
 	}
@@ -591,7 +591,7 @@ func TestRecoveryChangesMeanwhile(t *testing.T) {
 		f := newFixture(t)
 		ann := f.create(t, "ann")
 		store := beforeChange{f.store, new(sync.Once), func() {
-			if _, _, err := f.Remove(ctx, ann.ID, "ann", allow); err != nil {
+			if _, err := f.Remove(ctx, ann.ID, "ann", allow); err != nil {
 				t.Error(err)
 			}
 		}}

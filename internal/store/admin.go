@@ -10,7 +10,7 @@ import (
 )
 
 const (
-	// pw_recovery follows by its foreign key.
+	// pw_recovery and channel_members follow by their foreign keys.
 	deleteUser = `DELETE FROM users WHERE user_id = $1`
 
 	someoneOfRank = `SELECT EXISTS (SELECT 1 FROM users WHERE host_rank = $1)`
@@ -51,8 +51,15 @@ func (s *Store) RemoveBy(ctx context.Context, caller wire.UserID, target account
 			return err
 		}
 		out.Record = old
-		if err := judge(by.User, old.User, account.Ties{}); err != nil {
+		ties, err := s.ties(ctx, tx, old.ID)
+		if err != nil {
+			return err
+		}
+		if err := judge(by.User, old.User, ties); err != nil {
 			return passError{err}
+		}
+		if out.Left, err = s.departures(ctx, tx, old.ID); err != nil {
+			return err
 		}
 		if _, err := tx.StmtContext(ctx, s.stmt.remove).ExecContext(ctx, old.ID[:]); err != nil {
 			return err

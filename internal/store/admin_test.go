@@ -167,7 +167,7 @@ func TestHostileTextsThroughTheRules(t *testing.T) {
 			"ForceEmail":     func() error { _, err := service.ForceEmail(ctx, boss.ID, text, "x@example.org", allow); return err },
 			"DemandPassword": func() error { _, err := service.DemandPassword(ctx, boss.ID, text, true, allow); return err },
 			"DemandName":     func() error { _, err := service.DemandName(ctx, boss.ID, text, true, allow); return err },
-			"Remove":         func() error { _, _, err := service.Remove(ctx, boss.ID, text, allow); return err },
+			"Remove":         func() error { _, err := service.Remove(ctx, boss.ID, text, allow); return err },
 			"MarkVerified":   func() error { _, err := service.MarkVerified(ctx, ann.ID, text); return err },
 			"RequestRecovery": func() error {
 				_, _, err := service.RequestRecovery(ctx, account.Login{Name: text})
@@ -221,7 +221,7 @@ func TestHostileTextsThroughTheRules(t *testing.T) {
 			"Create and Remove": func() (string, string, error) {
 				u, err := service.Create(ctx, account.NewAccount{Name: text, Email: fmt.Sprintf("n%d@example.org", i), Display: text}, goodPassword)
 				if err == nil {
-					_, _, err = service.Remove(ctx, boss.ID, text, allow)
+					_, err = service.Remove(ctx, boss.ID, text, allow)
 				}
 				return u.Name + u.Display, text + text, err
 			},

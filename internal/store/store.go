@@ -37,9 +37,10 @@ type Config struct {
 // Store is an open database.
 type Store struct {
 	// fixed after Open
-	w, r   *sql.DB // one connection that writes; several that only read
-	stmt   statements
-	secret [32]byte // decides which account stands in for which name
+	w, r    *sql.DB // one connection that writes; several that only read
+	stmt    statements
+	channel channelStatements
+	secret  [32]byte // decides which account stands in for which name
 }
 
 // statements are prepared once: reads on both sides, writes on the writer.
@@ -144,7 +145,24 @@ func (s *Store) prepare(ctx context.Context) error {
 			return err
 		}
 	}
+	for _, part := range []struct {
+		db    *sql.DB
+		stmts []preparation
+	}{{s.r, s.channel.onReader()}, {s.w, s.channel.onWriter()}} {
+		for _, p := range part.stmts {
+			var err error
+			if *p.stmt, err = part.db.PrepareContext(ctx, p.text); err != nil {
+				return err
+			}
+		}
+	}
 	return nil
+}
+
+// preparation is a statement, and where it goes once it is prepared.
+type preparation struct {
+	stmt **sql.Stmt
+	text string
 }
 
 // Ping makes sure that the database answers: it reads a row.

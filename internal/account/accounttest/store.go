@@ -39,6 +39,7 @@ type Store struct {
 	seq    account.Cursor
 	counts Counts
 	ties   map[wire.UserID]account.Ties
+	left   map[wire.UserID][]account.Departure
 }
 
 type row struct {
@@ -50,7 +51,7 @@ var _ account.Store = (*Store)(nil)
 
 // Counts says how many transactions a Store has run.
 type Counts struct {
-	Reads    int // Account, Candidate and Accounts
+	Reads    int // Account, Candidate, Ties and Accounts
 	Changes  int // Create, Change, ChangeBy and RemoveBy
 	Attempts int // Attempt and AttemptRecovery
 	Written  int // Attempts that wrote, those for a key that nobody has included
@@ -175,6 +176,28 @@ func (s *Store) SetTies(id wire.UserID, ties account.Ties) {
 	s.ties[id] = ties
 }
 
+// SetLeft sets the channels that an account is in, which tables of other
+// packages hold in a database.
+func (s *Store) SetLeft(id wire.UserID, left []account.Departure) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.left == nil {
+		s.left = make(map[wire.UserID][]account.Departure)
+	}
+	s.left[id] = left
+}
+
+// Ties returns what SetTies has set.
+func (s *Store) Ties(ctx context.Context, id wire.UserID) (account.Ties, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if ctx.Err() != nil {
+		return account.Ties{}, context.Cause(ctx)
+	}
+	s.counts.Reads++
+	return s.ties[id], nil
+}
+
 // ChangeBy alters an account on behalf of caller.
 func (s *Store) ChangeBy(ctx context.Context, caller wire.UserID, target account.Key, change func(account.User, *account.Record) error) (account.Outcome, error) {
 	s.mu.Lock()
@@ -204,8 +227,10 @@ func (s *Store) RemoveBy(ctx context.Context, caller wire.UserID, target account
 		return account.Outcome{}, err
 	}
 	s.rows = slices.DeleteFunc(s.rows, func(row row) bool { return row.record.ID == r.ID })
+	out := account.Outcome{Record: r, Vacated: s.vacantLocked(r.Rank), Left: s.left[r.ID]}
 	delete(s.ties, r.ID)
-	return account.Outcome{Record: r, Vacated: s.vacantLocked(r.Rank)}, nil
+	delete(s.left, r.ID)
+	return out, nil
 }
 
 // findBothLocked begins a transaction that changes an account on behalf of

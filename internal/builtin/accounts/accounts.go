@@ -39,7 +39,8 @@ type Rules interface {
 	ForceEmail(ctx context.Context, caller wire.UserID, name, email string, allow account.Allow) (account.User, error)
 	DemandPassword(ctx context.Context, caller wire.UserID, name string, on bool, allow account.Allow) (account.User, error)
 	DemandName(ctx context.Context, caller wire.UserID, name string, on bool, allow account.Allow) (account.User, error)
-	Remove(ctx context.Context, caller wire.UserID, name string, allow account.Allow) (u account.User, noAdmin bool, err error)
+	CheckRemove(ctx context.Context, id wire.UserID) error
+	Remove(ctx context.Context, caller wire.UserID, name string, allow account.Allow) (account.Removal, error)
 
 	RequestRecovery(ctx context.Context, l account.Login) (account.User, account.Secret, error)
 	CheckRecovery(ctx context.Context, l account.Login, pw account.Secret, from netip.Addr) (account.User, error)

@@ -65,8 +65,11 @@ func (c commands) runRemove(ctx context.Context, call *module.Call) error {
 	if err != nil {
 		return explain(err)
 	}
-	// Asked here so that nobody is asked in vain; what counts is the check in
-	// the transaction that removes.
+	// Looked at here so that nobody is asked in vain; what counts are the checks
+	// in the transaction that removes.
+	if err := c.Rules.CheckRemove(ctx, target.ID); err != nil {
+		return explain(err)
+	}
 	if err := mayChangeOrOwn(account.User{ID: me.ID, Rank: me.Rank}, target); err != nil {
 		return err
 	}
@@ -85,16 +88,16 @@ func (c commands) runRemove(ctx context.Context, call *module.Call) error {
 		}
 		return mayChangeOrOwn(caller, now)
 	}
-	removed, noAdmin, err := c.Rules.Remove(ctx, me.ID, target.Name, allow)
+	removed, err := c.Rules.Remove(ctx, me.ID, target.Name, allow)
 	if err != nil {
 		return explain(err)
 	}
 	// The account is gone: from here on nothing stops the call.
 	ctx = context.WithoutCancel(ctx)
-	if err := warnOfLast(ctx, call, noAdmin); err != nil {
+	if err := warnOfLast(ctx, call, removed.NoAdmin); err != nil {
 		return err
 	}
-	return call.Async(ctx, wire.AsyncUserDeleted, &wire.UserRef{User: removed.ID})
+	return call.Async(ctx, wire.AsyncUserDeleted, &wire.UserRef{User: removed.User.ID})
 }
 
 // warnOfLast says that the last administrator is gone. The rules have logged

@@ -209,7 +209,9 @@ func (o *operation) call(ctx context.Context, s *account.Service) {
 	case "demand name":
 		o.user, o.err = s.DemandName(ctx, o.caller, o.name, o.on, mayChange)
 	case "remove":
-		o.user, o.noAdmin, o.err = s.Remove(ctx, o.caller, o.name, orSelf)
+		var out account.Removal
+		out, o.err = s.Remove(ctx, o.caller, o.name, orSelf)
+		o.user, o.noAdmin = out.User, out.NoAdmin
 	case "rename":
 		o.user, o.err = s.Rename(ctx, o.caller, o.text)
 	case "display":
