@@ -130,6 +130,28 @@ func TestQueryPlans(t *testing.T) {
 	}
 }
 
+// All that is asked about channels is found by an index and comes in its order.
+func TestChannelPlans(t *testing.T) {
+	s := open(t, filepath.Join(t.TempDir(), "data.db"))
+	for _, query := range store.ChannelStatements() {
+		args := slices.Repeat([]any{1}, highestParam(query))
+		plan := s.Plan(t, query, args...)
+		if strings.Contains(plan, "SCAN") || strings.Contains(plan, "TEMP B-TREE") {
+			t.Errorf("%s: %s", query, plan)
+		}
+	}
+}
+
+// highestParam returns the number of parameters of a statement.
+func highestParam(query string) int {
+	for n := 9; n > 0; n-- {
+		if strings.Contains(query, fmt.Sprint("$", n)) {
+			return n
+		}
+	}
+	return 0
+}
+
 // What people type reaches the database as text only, through whatever call.
 func TestHostileTextsThroughTheRules(t *testing.T) {
 	s := open(t, filepath.Join(t.TempDir(), "data.db"))

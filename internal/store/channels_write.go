@@ -72,7 +72,7 @@ func (c *channelStatements) onWriter() []preparation {
 		{&c.removeFlag, `DELETE FROM read_only_flags WHERE channel_id = $1 AND sub_channel_id = $2 AND access_level = $3`},
 		{&c.owned, countOwned},
 		{&c.left, `SELECT channel_id, channel_name, access_level, pending_invite
-			FROM channel_members CROSS JOIN channels USING (channel_id) WHERE user_id = $1 ORDER BY seq`},
+			FROM channel_members CROSS JOIN channels USING (channel_id) WHERE user_id = $1 ORDER BY pending_invite, seq`},
 	}...)
 }
 

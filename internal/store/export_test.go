@@ -78,5 +78,15 @@ func (s *Store) Exec(t testing.TB, statement string, args ...any) {
 	}
 }
 
+// ChannelStatements are the texts of all statements about channels, but for
+// listings.
+func ChannelStatements() (texts []string) {
+	var c channelStatements
+	for _, p := range c.onWriter()[len(c.find.texts()):] {
+		texts = append(texts, p.text)
+	}
+	return append(texts, selectMemberships, factsByID, factsByName, selectChannel, selectStanding, selectSub, countOwned)
+}
+
 // NewestMigration is the version of the tables that this program makes.
 var NewestMigration = newestMigration

@@ -1,5 +1,6 @@
 // Package storetest is the contract of the host's stores: the suite that every
-// implementation of account.Store, and of the ranks of commands, must pass.
+// implementation of account.Store, of channel.Store, and of the ranks of
+// commands, must pass.
 // See state 1.
 package storetest
 
@@ -30,7 +31,7 @@ type Ranks interface {
 
 // Store is everything that a host's store does.
 type Store interface {
-	account.Store
+	Channels
 	Ranks
 }
 
@@ -38,6 +39,7 @@ type Store interface {
 // its test ends.
 func Run(t *testing.T, open func(t *testing.T) Store) {
 	RunAccounts(t, func(t *testing.T) account.Store { return open(t) })
+	RunChannels(t, func(t *testing.T) Channels { return open(t) })
 	for name, test := range map[string]func(*testing.T, Ranks){
 		"ranks": testRanks,
 	} {
