@@ -251,7 +251,7 @@ func (r *repeated) Read(p []byte) (int, error) {
 func TestHostileContents(t *testing.T) {
 	dir := t.TempDir()
 	archive := save(t, newHost(t, one(filepath.Join(dir, "from")), "alice"), false)
-	_, good, err := backup.Contents(ctx, bytes.NewReader(archive))
+	made, good, err := backup.Contents(ctx, bytes.NewReader(archive))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -289,7 +289,7 @@ func TestHostileContents(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			items := []item{file("data.db", test.database), file("conf.json", test.config)}
 			m := manifestOf(items...)
-			m.Schema = 3
+			m.Schema = made.Schema
 			to := one(filepath.Join(dir, "to"))
 			_, err := restore(zip(plain(t, m, items)), backup.RestoreConfig{Dirs: to})
 			if err == nil || !strings.Contains(err.Error(), test.want) || strings.Contains(err.Error(), "\n") {
@@ -303,7 +303,7 @@ func TestHostileContents(t *testing.T) {
 	// A pair that does not fit is told and restored all the same.
 	items := []item{file("data.db", good["data.db"]), file("conf.json", "{}"), file("tls_chain.pem", good["tls_chain.pem"]), file("tls_priv.pem", "none")}
 	m := manifestOf(items...)
-	m.Schema = 3
+	m.Schema = made.Schema
 	report, err := backup.Check(ctx, "b", bytes.NewReader(zip(plain(t, m, items))))
 	if err != nil || len(report.Notes) != 1 || !strings.Contains(report.Notes[0], "do not fit") {
 		t.Errorf("%+v, %v", report, err)

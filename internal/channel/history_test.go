@@ -157,7 +157,7 @@ func (h *machine) check(t *rapid.T, what string, got, want []event, err, wantErr
 // act draws who acts in which channel, and finds it in the model.
 func (h *machine) act(t *rapid.T) (c channel.Caller, who, name string, r *modelRoom, lvl int, err error) {
 	who = rapid.SampledFrom(historyUsers).Draw(t, "caller")
-	over := rapid.IntRange(0, 2).Draw(t, "override") == 0
+	over := rapid.IntRange(0, 3).Draw(t, "override") == 0
 	name = rapid.SampledFrom(historyNames).Draw(t, "channel")
 	// Most find a channel, and its owner acts more often than others.
 	if rapid.IntRange(0, 3).Draw(t, "somewhere") != 0 {
@@ -167,7 +167,7 @@ func (h *machine) act(t *rapid.T) (c channel.Caller, who, name string, r *modelR
 			}
 		}
 	}
-	if r := h.m.rooms[strings.ToLower(name)]; r != nil && rapid.Bool().Draw(t, "as owner") {
+	if r := h.m.rooms[strings.ToLower(name)]; r != nil && rapid.IntRange(0, 2).Draw(t, "as owner") == 0 {
 		for user, l := range r.members {
 			if l == 1 {
 				who = user
