@@ -70,7 +70,7 @@ func TestRules(t *testing.T) {
 		"not part of the program":    {map[string]string{"internal/archtest": "os/exec"}, ""},
 		"public on the library":      {map[string]string{"client": "net wire internal/genfile"}, ""},
 		"public on a dependency":     {map[string]string{"client": "internal/genfile", "internal/genfile": "golang.org/x/text/width"}, "client depends on golang.org/x/text/width"},
-		"public on the host":         {map[string]string{"module/moduletest": "internal/access"}, "module/moduletest depends on internal/access"},
+		"public on the host":         {map[string]string{"module/moduletest": "internal/limit"}, "module/moduletest depends on internal/limit"},
 		"public child on its parent": {map[string]string{"module/moduletest": "module wire"}, ""},
 		"SQL":                        {map[string]string{"internal/session": "database/sql"}, "which only internal/store may"},
 		"SQL driver":                 {map[string]string{"internal/host": "modernc.org/sqlite"}, "drivers' errors end at the store"},

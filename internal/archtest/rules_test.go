@@ -14,8 +14,8 @@ const module = "mrci.dev/mrci"
 // that is not named stands in the layer of its parent.
 var layers = [][]string{
 	0: {"wire"},
-	1: {"wire/legacy", "wire/ipc", "internal/genfile", "internal/shmem", "internal/fsys", "internal/names"},
-	2: {"client", "module", "internal/access", "internal/account", "internal/channel", "internal/conf", "internal/limit", "internal/cert"},
+	1: {"wire/legacy", "wire/ipc", "internal/genfile", "internal/shmem", "internal/fsys", "internal/names", "internal/access"},
+	2: {"client", "module", "internal/account", "internal/channel", "internal/conf", "internal/limit", "internal/cert"},
 	3: {"internal/conn", "internal/bus", "internal/store", "internal/proc", "internal/mail", "internal/control", "internal/tui", "internal/execmod"},
 	4: {"internal/registry", "internal/instance", "internal/backup"},
 	5: {"internal/session", "internal/builtin", "internal/cluster", "internal/web"},
