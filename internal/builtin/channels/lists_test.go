@@ -150,6 +150,8 @@ func TestListings(t *testing.T) {
 		{"regular", "ls_ch_members", "-ch_name Room", lines(append(memberTop,
 			memberLine("owner", "0", "1", "0"), memberLine("admin", "0", "2", "1"), memberLine("officer", "0", "3", "0"),
 			memberLine("regular", "0", "4", "0"), memberLine("invited", "1", "4", "0"), "", "5 rows.")...)},
+		{"regular", "ls_ch_members", "-ch_name Room -user_name OFF", lines(append(memberTop,
+			memberLine("officer", "0", "3", "0"), "", "1 row.")...)},
 		{"stranger!", "ls_ch_members", "-ch_name Room -user_name I -disp_name 'the A'", lines(append(memberTop,
 			memberLine("admin", "0", "2", "1"), "", "1 row.")...)},
 	} {
