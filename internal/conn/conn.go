@@ -71,6 +71,7 @@ type Conn struct {
 	id     wire.SessionID
 	header wire.ClientHeader
 	remote netip.AddrPort
+	born   time.Time
 	cfg    Config
 	stream stream
 
@@ -91,7 +92,7 @@ type Conn struct {
 // Accept exchanges headers on nc and starts TLS where it is due (protocol 1).
 // On error it has closed nc. ctx ends the handshake early.
 func Accept(ctx context.Context, nc net.Conn, cfg Config) (*Conn, error) {
-	c := &Conn{cfg: cfg, ended: make(chan struct{})}
+	c := &Conn{cfg: cfg, born: time.Now(), ended: make(chan struct{})}
 	c.frameLimit.Store(int64(cfg.FrameLimit))
 	c.queue.conn = c
 	c.queue.high, c.queue.low = highWater, lowWater

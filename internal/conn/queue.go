@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -61,12 +62,16 @@ type sendQueue struct {
 	congested bool          // somebody waits for the queue to drain below low
 	whenIdle  chan struct{} // set when sealed; closed when all has been written
 	onDrain   func()
+	written   uint64    // bytes that have left, ever; those in bytes follow them
+	waiters   []*waiter // for written to reach a position
 	// The chunk that has room left, its piece, and how much of it is used. A
 	// piece of its own for each small frame between two shared ones would let
 	// the queue hold far more memory than it counts.
 	tail     *writeBuffer // nil: none
 	tailAt   int
 	tailUsed int
+
+	began atomic.Int64 // 1 + when the write began in which the writer may stand, after born; 0: none
 
 	// Owned by the writer, whoever has set active.
 	taken []piece // pieces that the writer has taken
@@ -142,7 +147,7 @@ func (q *sendQueue) added(bytes int) error {
 	q.full = over
 	q.mu.Unlock()
 	if over {
-		q.conn.End(fmt.Errorf("%w: more than %d bytes wait to be sent", ErrSlowConsumer, q.conn.cfg.QueueBytes))
+		q.conn.endSlow()
 		return ErrSlowConsumer
 	}
 	return nil
@@ -151,9 +156,14 @@ func (q *sendQueue) added(bytes int) error {
 // drop empties the queue of an ended connection.
 func (q *sendQueue) drop() {
 	q.mu.Lock()
-	defer q.mu.Unlock()
 	q.full = true
 	q.dropLocked()
+	waiting := q.waiters
+	q.waiters = nil
+	q.mu.Unlock()
+	for _, w := range waiting {
+		w.f()
+	}
 }
 
 func (q *sendQueue) dropLocked() {
@@ -162,6 +172,7 @@ func (q *sendQueue) dropLocked() {
 			chunkPool.Put(p.chunk)
 		}
 	}
+	q.written += uint64(q.bytes)
 	q.pieces, q.tail, q.bytes = nil, nil, 0
 }
 
@@ -301,9 +312,11 @@ func (q *sendQueue) step(block bool) (done bool, err error) {
 		q.open = true
 	}
 	if block {
-		if err := q.conn.stream.nc.SetWriteDeadline(time.Now().Add(q.conn.cfg.WriteTimeout)); err != nil {
+		now := time.Now()
+		if err := q.conn.stream.nc.SetWriteDeadline(now.Add(q.conn.cfg.WriteTimeout)); err != nil {
 			return false, err
 		}
+		q.standing(now)
 		q.deadline = true
 	}
 	n, err := q.conn.stream.write(q.rest, block)
@@ -312,6 +325,9 @@ func (q *sendQueue) step(block bool) (done bool, err error) {
 		return false, err
 	}
 	q.open = false
+	if block {
+		q.began.Store(0)
+	}
 	q.wrote()
 	return false, nil
 }
@@ -427,7 +443,9 @@ func (q *sendQueue) wrote() {
 	q.mu.Lock()
 	if !q.full { // an ended connection's queue counts nothing
 		q.bytes -= q.held
+		q.written += uint64(q.held)
 	}
+	due := q.dueLocked()
 	call := q.congested && q.bytes <= q.low
 	if call {
 		q.congested = false
@@ -436,5 +454,8 @@ func (q *sendQueue) wrote() {
 	q.held = 0
 	if call && q.onDrain != nil {
 		q.onDrain()
+	}
+	for _, w := range due {
+		w.f()
 	}
 }
