@@ -105,6 +105,19 @@ func CutFrame(b []byte) (f Frame, rest []byte, ok bool) {
 	return Frame{Type: h.Type, Cmd: h.Cmd, Branch: h.Branch, Payload: b[FrameHeaderSize:end:end]}, b[end:], true
 }
 
+// Readdress gives every frame in b, which holds whole frames, the command and
+// branch. It panics if b ends within a frame.
+func Readdress(b []byte, cmd CmdID, branch BranchID) {
+	for len(b) > 0 {
+		f, rest, ok := CutFrame(b)
+		if !ok {
+			panic("wire: half a frame")
+		}
+		FrameHeader{Type: f.Type, Cmd: cmd, Branch: branch, Len: len(f.Payload)}.Append(b[:0])
+		b = rest
+	}
+}
+
 // Reader reads frames from a stream. It allocates nothing per frame of up to
 // 64 KiB: the payload that Next returns is valid until the following call. A
 // larger buffer goes when its frame has been used. A Reader belongs to one

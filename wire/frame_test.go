@@ -357,3 +357,21 @@ func TestWriter(t *testing.T) {
 		t.Errorf("write to a closed stream: %v, want %v", err, out.err)
 	}
 }
+
+func TestReaddress(t *testing.T) {
+	var b, want []byte
+	for _, payload := range []string{"", "x", strings.Repeat("y", 70_000)} {
+		b = wire.AppendText(b, wire.Bytes, 300, 7, payload)
+		want = wire.AppendText(want, wire.Bytes, wire.CmdID(wire.AsyncCast), 0, payload)
+	}
+	wire.Readdress(b, wire.CmdID(wire.AsyncCast), 0)
+	if !bytes.Equal(b, want) {
+		t.Error("the frames are not as if they had been made so")
+	}
+	defer func() {
+		if recover() == nil {
+			t.Error("half a frame was taken for a whole one")
+		}
+	}()
+	wire.Readdress(want[:len(want)-1], 256, 0)
+}
