@@ -3,36 +3,73 @@ package bus
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 
 	"mrci.dev/mrci/wire"
 )
 
 // Memory is the bus of a host that is one process.
 type Memory struct {
-	mu      sync.RWMutex // guards the maps and every member's fields
+	mu      sync.RWMutex // guards the two maps and what members say
 	members map[wire.SessionID]*member
 	users   map[wire.UserID]map[*member]struct{}
+
+	shards  [shards]shard
+	removed atomic.Uint64 // channels that have gone
+	who     sync.RWMutex  // guards actors
+	actors  map[wire.UserID]map[*member]struct{}
+
+	links linkTable
+	pace  atomic.Int64 // bytes
 }
+
+// defaultPace is what may wait for a receiver before a sender rests, in bytes
+// (state 4).
+const defaultPace = 1 << 20
 
 var _ Bus = (*Memory)(nil)
 
 // NewMemory returns an empty bus.
 func NewMemory() *Memory {
-	return &Memory{
+	b := &Memory{
 		members: make(map[wire.SessionID]*member),
 		users:   make(map[wire.UserID]map[*member]struct{}),
+		actors:  make(map[wire.UserID]map[*member]struct{}),
 	}
+	b.links.of = make(map[linkKey]*link)
+	b.pace.Store(defaultPace)
+	return b
 }
 
-// member is one session. Its fields are guarded by the bus's mu.
+// SetPace sets above how many bytes that wait for a receiver a sender is told
+// to rest (protocol 9). It may be called at any time.
+func (b *Memory) SetPace(bytes int) { b.pace.Store(int64(bytes)) }
+
+// member is one session.
 type member struct {
+	// Fixed.
 	bus      *Memory
 	id       wire.SessionID
 	receiver Receiver
-	user     wire.UserID
-	left     bool
-	// owed are answers that requests wait for.
-	owed map[*request]struct{}
+	door     Door
+
+	// Guarded by the bus's mu.
+	user wire.UserID
+	left bool
+	owed map[*request]struct{} // answers that requests wait for
+
+	open atomic.Pointer[slots] // see slots; nil: nothing
+
+	mu      sync.Mutex
+	acts    wire.UserID // as whom it takes part in channels; changed under the bus's who too
+	ended   bool        // it takes part in nothing any more
+	changes uint64      // of the channels that acts belongs to
+	places  map[wire.ChannelID]*place
+
+	// Guarded by the link table's mu.
+	links linkCounts
+
+	large sync.Mutex // held while a large frame of a peer finds out whether it has room
 }
 
 // request is a Request under way. open is guarded by the bus's mu.
@@ -42,8 +79,11 @@ type request struct {
 }
 
 // Join implements Bus.
-func (b *Memory) Join(id wire.SessionID, r Receiver) Member {
-	m := &member{bus: b, id: id, receiver: r}
+func (b *Memory) Join(id wire.SessionID, r Receiver, door Door) Member {
+	if door == nil {
+		door = noDoor{}
+	}
+	m := &member{bus: b, id: id, receiver: r, door: door}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.members[id] = m
@@ -78,12 +118,17 @@ func (m *member) moveLocked(id wire.UserID) {
 }
 
 // Leave implements Member.
-func (m *member) Leave() {
+func (m *member) Leave() (Loss, bool) {
+	m.mu.Lock()
+	m.ended = true
+	m.mu.Unlock()
+	lost, ok := m.exit()
+	m.endLinks()
 	b := m.bus
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if m.left {
-		return
+		return lost, ok
 	}
 	m.left = true
 	m.moveLocked(wire.UserID{})
@@ -93,6 +138,7 @@ func (m *member) Leave() {
 	for r := range m.owed {
 		m.settleLocked(r)
 	}
+	return lost, ok
 }
 
 // settleLocked counts a member's answer to a request, once.

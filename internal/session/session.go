@@ -218,7 +218,7 @@ func (s *Session) begin(ctx context.Context) (stop func()) {
 		defer close(stopped)
 		s.conn.StopReading()
 	})
-	s.member = s.cfg.Bus.Join(s.conn.ID(), s)
+	s.member = s.cfg.Bus.Join(s.conn.ID(), s, s.conn)
 	s.cfg.Journal.Activity(s.View(), "session started")
 	s.start()
 	s.own(true)

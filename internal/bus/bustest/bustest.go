@@ -86,7 +86,7 @@ func testEverybody(t *testing.T, b bus.Bus) {
 	boxes := make([]*mailbox, 3)
 	for i := range boxes {
 		boxes[i] = newMailbox(true)
-		b.Join(session(i), boxes[i])
+		b.Join(session(i), boxes[i], nil)
 	}
 	b.Publish(bus.Everybody(), bus.Event{From: session(0), Text: "a"})
 	b.Publish(bus.Everybody(), bus.Event{Text: "host"})
@@ -97,8 +97,8 @@ func testEverybody(t *testing.T, b bus.Bus) {
 
 func testOneSession(t *testing.T, b bus.Bus) {
 	one, other := newMailbox(true), newMailbox(true)
-	b.Join(session(1), one)
-	b.Join(session(2), other)
+	b.Join(session(1), one, nil)
+	b.Join(session(2), other, nil)
 	b.Publish(bus.ToSession(session(1)), bus.Event{From: session(2), Text: "x"})
 	b.Publish(bus.ToSession(session(9)), bus.Event{Text: "nobody"})
 	b.Publish(bus.Everybody(), bus.Event{Text: "end"})
@@ -108,9 +108,9 @@ func testOneSession(t *testing.T, b bus.Bus) {
 
 func testUser(t *testing.T, b bus.Bus) {
 	one, two, other := newMailbox(true), newMailbox(true), newMailbox(true)
-	m1 := b.Join(session(1), one)
-	m2 := b.Join(session(2), two)
-	b.Join(session(3), other)
+	m1 := b.Join(session(1), one, nil)
+	m2 := b.Join(session(2), two, nil)
+	b.Join(session(3), other, nil)
 	m1.SetUser(user(1))
 	m2.SetUser(user(1))
 	b.Publish(bus.ToUser(user(1)), bus.Event{User: user(1), Text: "both"})
@@ -129,7 +129,7 @@ func testUser(t *testing.T, b bus.Bus) {
 func testOrder(t *testing.T, b bus.Bus) {
 	const senders, each = 8, 200
 	box := newMailbox(true)
-	b.Join(session(999), box)
+	b.Join(session(999), box, nil)
 	var group sync.WaitGroup
 	for s := range senders {
 		group.Go(func() {
@@ -159,8 +159,8 @@ func testRequest(t *testing.T, b bus.Bus) {
 		t.Errorf("request to nobody: %v", err)
 	}
 	one, two := newMailbox(true), newMailbox(false)
-	b.Join(session(1), one).SetUser(user(1))
-	b.Join(session(2), two).SetUser(user(1))
+	b.Join(session(1), one, nil).SetUser(user(1))
+	b.Join(session(2), two, nil).SetUser(user(1))
 	done := make(chan error, 1)
 	go func() { done <- b.Request(ctx, bus.ToUser(user(1)), bus.Event{Text: "x"}) }()
 	one.want(t, "x")
@@ -182,7 +182,7 @@ func testRequest(t *testing.T, b bus.Bus) {
 
 func testNoAnswer(t *testing.T, b bus.Bus) {
 	box := newMailbox(false)
-	b.Join(session(1), box)
+	b.Join(session(1), box, nil)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- b.Request(ctx, bus.Everybody(), bus.Event{Text: "x"}) }()
@@ -198,9 +198,9 @@ func testNoAnswer(t *testing.T, b bus.Bus) {
 
 func testLeave(t *testing.T, b bus.Bus) {
 	gone, stays := newMailbox(true), newMailbox(true)
-	m := b.Join(session(1), gone)
+	m := b.Join(session(1), gone, nil)
 	m.SetUser(user(1))
-	b.Join(session(2), stays)
+	b.Join(session(2), stays, nil)
 	m.Leave()
 	m.Leave()
 	m.SetUser(user(1))
@@ -213,7 +213,7 @@ func testLeave(t *testing.T, b bus.Bus) {
 
 func testLeaveDuringRequest(t *testing.T, b bus.Bus) {
 	box := newMailbox(false)
-	m := b.Join(session(1), box)
+	m := b.Join(session(1), box, nil)
 	done := make(chan error, 1)
 	go func() { done <- b.Request(t.Context(), bus.Everybody(), bus.Event{Text: "x"}) }()
 	box.want(t, "x")
@@ -227,7 +227,7 @@ func testMany(t *testing.T, b bus.Bus) {
 	var group sync.WaitGroup
 	for n := range 50 {
 		group.Go(func() {
-			m := b.Join(session(n), newMailbox(true))
+			m := b.Join(session(n), newMailbox(true), nil)
 			m.SetUser(user(n % 5))
 			for range 20 {
 				b.Publish(bus.ToUser(user(n%5)), bus.Event{From: session(n)})
