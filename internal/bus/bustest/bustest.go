@@ -26,6 +26,26 @@ func Run(t *testing.T, open func(t *testing.T) bus.Bus) {
 		"leave":                    testLeave,
 		"leave during a request":   testLeaveDuringRequest,
 		"many at once":             testMany,
+
+		"cast":                    testCast,
+		"cast to several":         testCastOnce,
+		"cast order":              testCastOrder,
+		"slow receiver":           testSlowReceiver,
+		"pace":                    testPace,
+		"opening":                 testOpening,
+		"revoked opening":         testRevokedOpening,
+		"closing":                 testClosing,
+		"channel list":            testChannelList,
+		"limited cast":            testLimitedCast,
+		"leave the index":         testLeaveIndex,
+		"closed under casts":      testCloseUnderCasts,
+		"list read under changes": testListUnderChanges,
+		"links":                   testLinks,
+		"bounds of links":         testLinkBounds,
+		"end of links":            testLinkEnd,
+		"relay":                   testRelay,
+		"large frames of peers":   testRelayLarge,
+		"relay against the end":   testRelayAgainstEnd,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, open(t)) })
 	}
