@@ -39,6 +39,7 @@ func Run(t *testing.T, open func(t *testing.T) bus.Bus) {
 		"limited cast":            testLimitedCast,
 		"leave the index":         testLeaveIndex,
 		"closed under casts":      testCloseUnderCasts,
+		"senders closed":          testSendersClosed,
 		"list read under changes": testListUnderChanges,
 		"links":                   testLinks,
 		"bounds of links":         testLinkBounds,

@@ -143,14 +143,21 @@ func (d *Door) Frames(n int) [][]byte {
 	return append([][]byte(nil), d.frames[n:]...)
 }
 
-// Texts waits until frames were queued n times and returns them, joined by
-// spaces.
-func (d *Door) Texts(n int) string {
+// WaitFor waits until frames were queued n times.
+func (d *Door) WaitFor(n int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for len(d.frames) < n {
 		d.more.Wait()
 	}
+}
+
+// Texts waits until frames were queued n times and returns all that were,
+// joined by spaces.
+func (d *Door) Texts(n int) string {
+	d.WaitFor(n)
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	return string(bytes.Join(d.frames, []byte(" ")))
 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -135,7 +136,7 @@ func testCastOrder(t *testing.T, b bus.Bus) {
 		})
 	}
 	group.Wait()
-	hears.door.Texts(senders * each)
+	hears.door.WaitFor(senders * each)
 	var next [senders]int
 	for _, f := range hears.door.Frames(0) {
 		if got := int(f[1]) | int(f[2])<<8; got != next[f[0]] {
@@ -436,18 +437,17 @@ func testCloseUnderCasts(t *testing.T, b bus.Bus) {
 	ctx := t.Context()
 	victim := act(t, b, 99, 1)
 	var (
-		senderActors [senders]*actor
-		stop         atomic.Bool
-		group        sync.WaitGroup
+		stop  atomic.Bool
+		group sync.WaitGroup
 	)
 	for n := range senders {
 		s := act(t, b, n)
-		senderActors[n] = s
 		s.hold(t, ref(1, 0), true, false)
 		s.hold(t, ref(1+n%3, 1), true, false)
 		group.Go(func() {
 			for !stop.Load() {
 				s.Cast([]byte("x"))
+				runtime.Gosched()
 			}
 		})
 	}
@@ -495,8 +495,7 @@ func testCloseUnderCasts(t *testing.T, b bus.Bus) {
 		case 1:
 			_, err = b.CloseUser(ctx, 1, user(99), true, nil)
 		default:
-			_, ok := victim.Enter(user(99))
-			_ = ok
+			victim.Enter(user(99))
 		}
 		if err != nil {
 			t.Fatal(err)
@@ -506,7 +505,7 @@ func testCloseUnderCasts(t *testing.T, b bus.Bus) {
 			t.Fatalf("round %d: a cast of the old right reached %d", round, sent.Receivers)
 		}
 		for range 50 {
-			senderActors[0].Opened() // others run
+			runtime.Gosched()
 		}
 		<-opened
 		if after := victim.door.Count(); after != before {
@@ -516,6 +515,50 @@ func testCloseUnderCasts(t *testing.T, b bus.Bus) {
 			t.Fatalf("round %d: open without a right", round)
 		}
 		victim.Enter(user(99))
+	}
+	stop.Store(true)
+	group.Wait()
+}
+
+// Once the right of senders has gone, what they were about to cast is lost.
+func testSendersClosed(t *testing.T, b bus.Bus) {
+	const senders, rounds = 7, 1000
+	hears := act(t, b, 99)
+	hears.hold(t, ref(1, 0), false, false)
+	var (
+		all   [senders]*actor
+		stop  atomic.Bool
+		group sync.WaitGroup
+	)
+	for n := range senders {
+		s := act(t, b, n)
+		all[n] = s
+		s.Enter(user(5))
+		s.hold(t, ref(2, n), true, false) // which it keeps
+		group.Go(func() {
+			for !stop.Load() {
+				s.Cast([]byte("x"))
+				runtime.Gosched()
+			}
+		})
+	}
+	for round := range rounds {
+		for _, s := range all {
+			s.hold(t, ref(1, 0), true, false)
+		}
+		hears.door.WaitFor(hears.door.Count() + 3) // the senders are at it
+		lost, err := b.CloseUser(t.Context(), 1, user(5), false, nil)
+		before := hears.door.Count()
+		if err != nil || len(lost) != senders {
+			t.Fatalf("%d have lost something, %v; want %d", len(lost), err, senders)
+		}
+		for range 20 {
+			runtime.Gosched()
+		}
+		if after := hears.door.Count(); after != before {
+			t.Errorf("round %d: %d casts came after the right had gone", round, after-before)
+			break
+		}
 	}
 	stop.Store(true)
 	group.Wait()
