@@ -104,6 +104,59 @@ func TestRestoreForAnotherAccount(t *testing.T) {
 	}
 }
 
+// Root, who saves and restores the host of another account, takes no link of
+// that account to what the account cannot read, and makes nothing behind one.
+func TestBackupFollowsNoLinks(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("needs root")
+	}
+	s := newSite(t, cheap...)
+	s.start()
+	archive := filepath.Join(t.TempDir(), "archive")
+	mustProgram(t, "--dir", s.dir, "backup", archive)
+	dir, private := t.TempDir(), t.TempDir()
+	if err := os.Chown(dir, nobody, nobody); err != nil {
+		t.Skip("root cannot give files away here:", err)
+	}
+	mustProgram(t, "--dir", dir, "restore", archive)
+	secret := filepath.Join(private, "secret")
+	if err := os.WriteFile(secret, []byte("of root"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	link := func(to, name string) string {
+		path := filepath.Join(dir, name)
+		_ = os.Remove(path) // what the host made
+		if err := os.Symlink(to, path); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Lchown(path, nobody, nobody); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	path := link(secret, "res_pw_template.txt")
+	status, text := program(t, "--dir", dir, "backup", filepath.Join(private, "archive"))
+	if status != 1 || !regexp.MustCompile(`^mrci: save /\S+: /\S+/res_pw_template.txt is a symbolic link .*: put the file itself there\n$`).MatchString(text) {
+		t.Errorf("backup: exit status %d: %s", status, text)
+	}
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	path = link(filepath.Join(private, "made"), "restore-unfinished")
+	status, text = program(t, "--dir", dir, "restore", "--force", archive)
+	if status != 1 || !regexp.MustCompile(`^mrci: restore /\S+: /\S+/restore-unfinished is in the way: .*\n$`).MatchString(text) {
+		t.Errorf("restore: exit status %d: %s", status, text)
+	}
+	if entries, err := os.ReadDir(private); err != nil || len(entries) != 1 {
+		t.Errorf("in root's directory: %v, %v", entries, err)
+	}
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	mustProgram(t, "--dir", dir, "restore", "--force", archive)
+	mustProgram(t, "--dir", dir, "backup", filepath.Join(private, "archive"))
+}
+
 // A signal ends a backup at once, with one line, and nothing is left.
 func TestInterruptedBackup(t *testing.T) {
 	s := newSite(t, cheap...)

@@ -641,3 +641,35 @@ func TestDamaged(t *testing.T) {
 		}
 	}
 }
+
+// When what was moved cannot be put back, the error is not that of an
+// interruption, after which all is as before: it says what to do.
+func TestInterruptedAndNotUndone(t *testing.T) {
+	from, to := t.TempDir(), t.TempDir()
+	write(t, one(from).File(), "{}") // no paths
+	archive := save(t, newHost(t, one(from), "alice"), false)
+	newHost(t, one(to), "bob")
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	moves := 0
+	err := backup.RestoreWith(ctx, bytes.NewReader(archive), backup.RestoreConfig{Dirs: one(to), Force: true}, func() {
+		if moves++; moves != 2 {
+			return
+		}
+		cancel()
+		aside, err := filepath.Glob(filepath.Join(to, "before-restore-*", "data.db"))
+		if err != nil || len(aside) != 1 {
+			t.Fatal(aside, err)
+		}
+		if err := os.Remove(aside[0]); err != nil {
+			t.Fatal(err)
+		}
+	})
+	if err == nil || errors.Is(err, context.Canceled) ||
+		!strings.Contains(err.Error(), "before-restore-") || !strings.Contains(err.Error(), backup.MarkerName) {
+		t.Errorf("got %v", err)
+	}
+	if backup.Unfinished(one(to)) == nil {
+		t.Error("a host would start")
+	}
+}

@@ -144,7 +144,7 @@ func (r *restorer) check(ctx context.Context, from io.Reader) error {
 		return err
 	}
 	r.beside = r.scratch
-	if d.Config != d.Data {
+	if filepath.Clean(d.Config) != filepath.Clean(d.Data) {
 		if r.beside, err = r.openScratch(d.Config); err != nil {
 			return err
 		}
@@ -158,14 +158,14 @@ func (r *restorer) check(ctx context.Context, from io.Reader) error {
 		return err
 	}
 	r.report.Manifest, r.report.Size = *m, count.n
-	version, err := store.Verify(ctx, r.staged(databaseName))
+	version, err := store.Verify(ctx, r.scratch.Path(databaseName))
 	if err != nil {
 		return err
 	}
 	if version != m.Schema {
 		return fmt.Errorf("its database has tables of version %d and its manifest announces %d", version, m.Schema)
 	}
-	text, err := os.ReadFile(r.staged(conf.FileName))
+	text, err := r.beside.Root().ReadFile(conf.FileName)
 	if err != nil {
 		return err
 	}
@@ -195,8 +195,8 @@ func (r *restorer) note() {
 	for _, path := range slices.Compact(roots) {
 		r.notef("fs_roots names %s, which the backup does not hold", path)
 	}
-	chain, chainErr := os.ReadFile(r.staged("tls_chain.pem"))
-	key, keyErr := os.ReadFile(r.staged("tls_priv.pem"))
+	chain, chainErr := r.beside.Root().ReadFile("tls_chain.pem")
+	key, keyErr := r.beside.Root().ReadFile("tls_priv.pem")
 	if chainErr == nil && keyErr == nil {
 		if _, err := tls.X509KeyPair(chain, key); err != nil {
 			r.notef("the certificate and the key do not fit: %v", err)
@@ -219,7 +219,7 @@ func (r *restorer) databaseHere() error {
 		return fmt.Errorf("db_host_name in its configuration names %s, and only %s is written: change it to that with --move-database",
 			r.settings.DBHostName, path)
 	}
-	text, err := os.ReadFile(r.staged(conf.FileName))
+	text, err := r.beside.Root().ReadFile(conf.FileName)
 	if err != nil {
 		return err
 	}
@@ -230,18 +230,26 @@ func (r *restorer) databaseHere() error {
 	if r.settings, err = conf.Parse(conf.FileName, text, r.cfg.Dirs); err != nil {
 		return err
 	}
-	if err := os.WriteFile(r.staged(conf.FileName), text, 0o600); err != nil {
+	f, err := r.beside.Root().OpenFile(conf.FileName, os.O_WRONLY|os.O_TRUNC, 0)
+	if err != nil {
 		return err
 	}
-	return fsys.Sync(r.staged(conf.FileName))
+	_, err = f.Write(text)
+	if err == nil {
+		err = f.Sync()
+	}
+	if closeErr := f.Close(); err == nil {
+		err = closeErr
+	}
+	return err
 }
 
 // staged is where a member lies until it is moved into place.
-func (r *restorer) staged(name string) string {
+func (r *restorer) staged(name string) *fsys.Scratch {
 	if name == databaseName || name == filesName {
-		return r.scratch.Path(name)
+		return r.scratch
 	}
-	return r.beside.Path(name)
+	return r.beside
 }
 
 // openScratch makes a directory, and one below it.
@@ -285,10 +293,10 @@ func (r *restorer) begin(m *Manifest) error {
 	if m.Files == nil {
 		return nil
 	}
-	if err := os.Mkdir(r.staged(filesName), 0o700); err != nil {
+	if err := r.scratch.Root().Mkdir(filesName, 0o700); err != nil {
 		return err
 	}
-	r.files, err = os.OpenRoot(r.staged(filesName))
+	r.files, err = r.scratch.Root().OpenRoot(filesName)
 	return err
 }
 
@@ -298,11 +306,12 @@ func (r *restorer) member(m *Member, mode fs.FileMode) (io.WriteCloser, error) {
 	if i := slices.IndexFunc(smalls, func(s small) bool { return s.name == m.Name }); i < 0 || smalls[i].private {
 		mode = 0o600
 	}
-	f, err := os.OpenFile(r.staged(m.Name), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	dir := r.staged(m.Name).Root()
+	f, err := dir.OpenFile(m.Name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return nil, err
 	}
-	return &stagedFile{File: f, done: func() error { return os.Chmod(f.Name(), mode|0o600) }}, nil
+	return &stagedFile{File: f, done: func() error { return dir.Chmod(m.Name, mode|0o600) }}, nil
 }
 
 // entry implements sink.

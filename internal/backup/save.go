@@ -23,6 +23,9 @@ import (
 // saveScratch begins the names of directories in which archives are made.
 const saveScratch = ".mrci-backup-"
 
+// archiveName is the archive's in such a directory.
+const archiveName = "archive"
+
 // SaveConfig says what to save and where.
 type SaveConfig struct {
 	Settings conf.Config // of the host; its conf.json must be there
@@ -66,6 +69,9 @@ func save(ctx context.Context, cfg *SaveConfig) (_ *Report, err error) {
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil, fmt.Errorf("there is no host: %s is missing; name its directory with --dir", cfg.Settings.Dirs.File())
 		}
+		return nil, err
+	}
+	if err := fsys.CheckKept(cfg.Settings.DBHostName, filepath.Dir(cfg.Settings.Dirs.File())); err != nil {
 		return nil, err
 	}
 	// The database's own directory is private and has room for it.
@@ -139,18 +145,17 @@ func (s *saver) run(ctx context.Context) (*Report, error) {
 	if uint64(s.need) > free {
 		return nil, fmt.Errorf("%s has room for %s; up to %s are needed", filepath.Dir(s.scratch.Path("")), Bytes(int64(free)), Bytes(s.need))
 	}
-	database := s.scratch.Path(databaseName)
-	if m.Schema, err = store.Snapshot(ctx, settings.DBHostName, database); err != nil {
+	if m.Schema, err = store.Snapshot(ctx, settings.DBHostName, s.scratch.Path(databaseName)); err != nil {
 		return nil, err
 	}
 	// The manifest stands first and is known last: what follows it is packed
 	// into a file of its own. One gzip stream may follow another.
-	rest, err := os.OpenFile(s.scratch.Path("rest"), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	rest, err := s.scratch.Root().OpenFile("rest", os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return nil, err
 	}
 	defer rest.Close() // only a copy of it counts
-	if err := s.pack(ctx, rest, database); err != nil {
+	if err := s.pack(ctx, rest); err != nil {
 		return nil, err
 	}
 	if _, err := rest.Seek(0, io.SeekStart); err != nil {
@@ -165,7 +170,7 @@ func (s *saver) run(ctx context.Context) (*Report, error) {
 
 // place makes the archive and gives it its name.
 func (s *saver) place(ctx context.Context, rest io.Reader) error {
-	f, err := os.OpenFile(s.scratch.Path("archive"), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	f, err := s.scratch.Root().OpenFile(archiveName, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err
 	}
@@ -179,14 +184,16 @@ func (s *saver) place(ctx context.Context, rest io.Reader) error {
 	if err != nil {
 		return err
 	}
-	put := fsys.LinkNew
+	dir, made, name := s.scratch.Parent(), s.scratch.In(archiveName), filepath.Base(s.cfg.File)
 	if s.cfg.Force {
-		put = os.Rename
+		err = dir.Rename(made, name)
+	} else {
+		err = fsys.LinkNewIn(dir, made, name)
 	}
-	if err := put(f.Name(), s.cfg.File); err != nil {
+	if err != nil {
 		return err
 	}
-	return fsys.SyncDir(filepath.Dir(s.cfg.File))
+	return fsys.SyncDirIn(dir, ".")
 }
 
 // join writes the manifest and what follows it.
@@ -210,10 +217,10 @@ func (s *saver) join(ctx context.Context, w io.Writer, rest io.Reader) (int64, e
 }
 
 // pack writes everything but the manifest, and completes the manifest.
-func (s *saver) pack(ctx context.Context, w io.Writer, database string) error {
+func (s *saver) pack(ctx context.Context, w io.Writer) error {
 	z := gzip.NewWriter(w)
 	t := tar.NewWriter(z)
-	if err := s.addDatabase(ctx, t, database); err != nil {
+	if err := s.addDatabase(ctx, t); err != nil {
 		return err
 	}
 	for i := range smalls {
@@ -233,8 +240,8 @@ func (s *saver) pack(ctx context.Context, w io.Writer, database string) error {
 	return errors.Join(t.Close(), z.Close())
 }
 
-func (s *saver) addDatabase(ctx context.Context, t *tar.Writer, path string) error {
-	f, err := os.Open(path)
+func (s *saver) addDatabase(ctx context.Context, t *tar.Writer) error {
+	f, err := s.scratch.Root().Open(databaseName)
 	if err != nil {
 		return err
 	}
@@ -248,7 +255,7 @@ func (s *saver) addDatabase(ctx context.Context, t *tar.Writer, path string) err
 		return err
 	}
 	// Room for what follows.
-	return os.Remove(path)
+	return s.scratch.Root().Remove(databaseName)
 }
 
 func (s *saver) addSmall(ctx context.Context, t *tar.Writer, what *small) error {
@@ -263,7 +270,7 @@ func (s *saver) addSmall(ctx context.Context, t *tar.Writer, what *small) error 
 		return nil
 	}
 	path := what.path(settings.Dirs)
-	f, err := os.Open(path)
+	f, err := fsys.OpenKept(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil // the host makes it
 	}

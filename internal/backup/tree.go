@@ -32,7 +32,7 @@ type treeWriter struct {
 
 // add saves all that is below a directory, which may be missing.
 func (w *treeWriter) add(ctx context.Context, path string) (files *Files, notes []string, err error) {
-	root, err := os.OpenRoot(path)
+	root, err := fsys.OpenKeptDir(path)
 	switch {
 	case err == nil:
 		defer root.Close() // only read
@@ -55,6 +55,10 @@ func (w *treeWriter) add(ctx context.Context, path string) (files *Files, notes 
 
 // walk saves what is in a directory whose name, with a slash, is prefix.
 func (w *treeWriter) walk(ctx context.Context, dir *os.Root, prefix string, depth int) error {
+	here, err := dir.Stat(".")
+	if err != nil {
+		return err
+	}
 	names, err := namesIn(dir)
 	if err != nil {
 		return err
@@ -63,7 +67,7 @@ func (w *treeWriter) walk(ctx context.Context, dir *os.Root, prefix string, dept
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		err := w.entry(ctx, dir, name, prefix+name, depth)
+		err := w.entry(ctx, dir, here, name, prefix+name, depth)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fsys.ErrOther) {
 			return fmt.Errorf("user's file %s: %w", printable(prefix+name), err)
 		}
@@ -85,7 +89,7 @@ func namesIn(dir *os.Root) ([]string, error) {
 	return names, err
 }
 
-func (w *treeWriter) entry(ctx context.Context, dir *os.Root, name, full string, depth int) error {
+func (w *treeWriter) entry(ctx context.Context, dir *os.Root, here fs.FileInfo, name, full string, depth int) error {
 	info, err := dir.Lstat(name)
 	if err != nil {
 		return err
@@ -117,6 +121,10 @@ func (w *treeWriter) entry(ctx context.Context, dir *os.Root, name, full string,
 	defer f.Close() // only read
 	if info, err = f.Stat(); err != nil {
 		return err
+	}
+	if fsys.Foreign(info, here) { // a link of the other kind
+		w.other++
+		return nil
 	}
 	// It may grow: what it has now is saved.
 	e := fileEntry{name: full, mode: info.Mode().Perm(), modified: info.ModTime().Unix(), size: info.Size()}

@@ -169,21 +169,25 @@ func TestScratchTogether(t *testing.T) {
 }
 
 func TestLockFile(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "lock")
-	f, locked, err := fsys.LockFile(path)
+	root, err := os.OpenRoot(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.Close()
+	f, locked, err := fsys.LockFile(root, "lock")
 	if !locked || err != nil {
 		t.Fatalf("%v, %v", locked, err)
 	}
-	if _, locked, err := fsys.LockFile(path); locked || err != nil {
+	if _, locked, err := fsys.LockFile(root, "lock"); locked || err != nil {
 		t.Errorf("a second time: %v, %v", locked, err)
 	}
-	if err := fsys.RemoveLocked(f); err != nil {
+	if err := fsys.RemoveLocked(root, "lock", f); err != nil {
 		t.Error(err)
 	}
-	if _, err := os.Stat(path); err == nil {
+	if _, err := root.Stat("lock"); err == nil {
 		t.Error("it is still there")
 	}
-	f, locked, err = fsys.LockFile(path)
+	f, locked, err = fsys.LockFile(root, "lock")
 	if !locked || err != nil {
 		t.Fatalf("after that: %v, %v", locked, err)
 	}
@@ -281,5 +285,26 @@ func TestScratchTraps(t *testing.T) {
 	}
 	if left := names(t, other); len(left) != 1 {
 		t.Errorf("left behind the links: %q", left)
+	}
+}
+
+// A lock file is made and taken under its own name only.
+func TestLockFileIsNoLink(t *testing.T) {
+	dir, other := t.TempDir(), t.TempDir()
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.Close()
+	for name, target := range map[string]string{"out": filepath.Join(other, "made"), "in": "made"} {
+		if err := os.Symlink(target, filepath.Join(dir, name)); err != nil {
+			t.Skip("no symbolic links here:", err)
+		}
+		if f, _, err := fsys.LockFile(root, name); err == nil || !strings.Contains(err.Error(), "in the way") {
+			t.Errorf("%s: %v, %v", name, f, err)
+		}
+	}
+	if left := append(names(t, dir), names(t, other)...); len(left) != 2 {
+		t.Errorf("made: %q", left)
 	}
 }

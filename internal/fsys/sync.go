@@ -11,11 +11,7 @@ func Sync(path string) error {
 	if err != nil {
 		return err
 	}
-	err = f.Sync()
-	if closeErr := f.Close(); err == nil {
-		err = closeErr
-	}
-	return err
+	return syncClose(f)
 }
 
 // SyncDir makes the names in a directory survive a crash.
@@ -27,8 +23,24 @@ func SyncDir(dir string) error {
 	if err != nil {
 		return err
 	}
-	err = d.Sync()
-	if closeErr := d.Close(); err == nil {
+	return syncClose(d)
+}
+
+// SyncDirIn is SyncDir for a directory below an open one.
+func SyncDirIn(root *os.Root, name string) error {
+	if runtime.GOOS == "windows" {
+		return nil // directories cannot be synced there
+	}
+	d, err := root.Open(name)
+	if err != nil {
+		return err
+	}
+	return syncClose(d)
+}
+
+func syncClose(f *os.File) error {
+	err := f.Sync()
+	if closeErr := f.Close(); err == nil {
 		err = closeErr
 	}
 	return err

@@ -31,34 +31,27 @@ func tryLock(f *os.File) (bool, error) {
 }
 
 // removeLocked removes a directory together with the locked file in it.
-func removeLocked(path string, lock *os.File) error {
-	err := os.RemoveAll(path)
+func removeLocked(parent *os.Root, name string, lock *os.File) error {
+	err := parent.RemoveAll(name)
 	if closeErr := lock.Close(); err == nil {
 		err = closeErr
 	}
 	return err
 }
 
-// RemoveLocked removes a file that LockFile returned, and closes it.
-func RemoveLocked(f *os.File) error {
-	err := os.Remove(f.Name())
+// RemoveLocked removes a file that LockFile returned for that name, and closes
+// it.
+func RemoveLocked(root *os.Root, name string, f *os.File) error {
+	err := root.Remove(name)
 	if closeErr := f.Close(); err == nil {
 		err = closeErr
 	}
 	return err
 }
 
-// OwnAs gives a file to the account that like belongs to. Only root can and
-// does so; a program of another account owns what it makes in any case.
-func OwnAs(path, like string) error {
-	uid, gid, other, err := ownerOf(like)
-	if err != nil || !other {
-		return err
-	}
-	return os.Lchown(path, uid, gid)
-}
-
-// OwnOpenAs is OwnAs for an open file, whatever stands at its name by now.
+// OwnOpenAs gives an open file, whatever stands at its name by now, to the
+// account that like belongs to. Only root can and does so; a program of another
+// account owns what it makes in any case.
 func OwnOpenAs(f *os.File, like string) error {
 	uid, gid, other, err := ownerOf(like)
 	if err != nil || !other {
@@ -77,11 +70,8 @@ func ownerOf(path string) (uid, gid int, other bool, err error) {
 	if err != nil {
 		return 0, 0, false, err
 	}
-	s, ok := info.Sys().(*syscall.Stat_t)
-	if !ok || s.Uid == 0 {
-		return 0, 0, false, nil
-	}
-	return int(s.Uid), int(s.Gid), true, nil
+	uid, gid, other = owner(info)
+	return uid, gid, other, nil
 }
 
 // Free returns how many bytes this account can still store below a directory.

@@ -26,27 +26,25 @@ func tryLock(f *os.File) (bool, error) {
 
 // removeLocked removes a directory together with the locked file in it, which
 // must be closed before that.
-func removeLocked(path string, lock *os.File) error {
+func removeLocked(parent *os.Root, name string, lock *os.File) error {
 	err := lock.Close()
-	if removeErr := os.RemoveAll(path); err == nil {
+	if removeErr := parent.RemoveAll(name); err == nil {
 		err = removeErr
 	}
 	return err
 }
 
-// RemoveLocked removes a file that LockFile returned, and closes it before.
-func RemoveLocked(f *os.File) error {
+// RemoveLocked removes a file that LockFile returned for that name, and closes
+// it before.
+func RemoveLocked(root *os.Root, name string, f *os.File) error {
 	err := f.Close()
-	if removeErr := os.Remove(f.Name()); err == nil {
+	if removeErr := root.Remove(name); err == nil {
 		err = removeErr
 	}
 	return err
 }
 
-// OwnAs does nothing: files inherit the rights of their directory there.
-func OwnAs(path, like string) error { return nil }
-
-// OwnOpenAs does nothing, as OwnAs.
+// OwnOpenAs does nothing: files inherit the rights of their directory there.
 func OwnOpenAs(f *os.File, like string) error { return nil }
 
 // Free returns how many bytes this account can still store below a directory.

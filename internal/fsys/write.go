@@ -67,18 +67,25 @@ func write(path string, text []byte, mode fs.FileMode, place func(from, to strin
 
 // LinkNew moves the file at from to the path to, or gives it a second name
 // there. It never replaces a file, as far as the file system has links.
-func LinkNew(from, to string) error {
-	err := os.Link(from, to)
+func LinkNew(from, to string) error { return linkNew(from, to, os.Link, os.Lstat, os.Rename) }
+
+// LinkNewIn is LinkNew within a directory.
+func LinkNewIn(root *os.Root, from, to string) error {
+	return linkNew(from, to, root.Link, root.Lstat, root.Rename)
+}
+
+func linkNew(from, to string, link func(from, to string) error, lstat func(string) (fs.FileInfo, error), rename func(from, to string) error) error {
+	err := link(from, to)
 	if err == nil || errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	switch _, err := os.Lstat(to); {
+	switch _, err := lstat(to); {
 	case err == nil:
 		return fs.ErrExist // and Tidy may have removed from
 	case !errors.Is(err, fs.ErrNotExist):
 		return err
 	}
-	return os.Rename(from, to)
+	return rename(from, to)
 }
 
 // Tidy removes the temporary files that a Create or a Replace of path has left
