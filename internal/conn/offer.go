@@ -116,6 +116,6 @@ func (c *Conn) Stalled() time.Duration {
 // it goes on with one that has waited already.
 func (q *sendQueue) standing(now time.Time) {
 	if q.began.Load() == 0 {
-		q.began.Store(max(0, int64(now.Sub(q.conn.born)))+1)
+		q.began.Store(max(0, int64(now.Sub(q.conn.born))) + 1)
 	}
 }
