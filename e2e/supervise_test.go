@@ -742,7 +742,8 @@ func (s *site) logs(db *sql.DB) {
 			}
 			_, timeErr := time.Parse(time.DateTime, at)
 			_, addrErr := netip.ParseAddr(addr)
-			if timeErr != nil || addrErr != nil || text == "" {
+			local := addr == "" && strings.HasPrefix(text, "mrci ") // from the command line
+			if timeErr != nil || addrErr != nil && !local || text == "" {
 				s.t.Errorf("%s: row %q %q %q", table, at, addr, text)
 			}
 		}

@@ -196,7 +196,7 @@ func (s *soaker) listLog(ctx context.Context, v *visit, _ string) error {
 	case 2: // nothing is deleted
 		return v.run(ctx, expect{name: "ls_act_log", args: []string{"-delete"}, answers: []string{"perhaps", "n"}, says: "ALL"})
 	}
-	return v.run(ctx, expect{name: "ls_act_log", answers: []string{"y", "", "n"}, says: "session"})
+	return v.run(ctx, expect{name: "ls_act_log", more: true, rest: "n", says: "session"})
 }
 
 func (s *soaker) wrongArgs(ctx context.Context, v *visit, _ string) error {
