@@ -79,7 +79,7 @@ type Host struct {
 	accounts *account.Service
 	mail     *mailing
 	guard    *guard
-	bus      *bus.Memory
+	bus      bus.Bus
 	later    *background
 	endLater context.CancelFunc
 	cert     *cert.Store
@@ -158,7 +158,7 @@ func Open(ctx context.Context, cfg Config) (_ *Host, err error) {
 	if err != nil {
 		return nil, err
 	}
-	h.bus = bus.NewMemory()
+	h.bus = bus.Settling(bus.NewMemory(), func(ctx context.Context) error { return h.store.Settled(ctx) })
 	later, endLater := context.WithCancel(context.WithoutCancel(ctx))
 	h.later, h.endLater = newBackground(later), endLater
 	if err = h.openAccounts(ctx); err != nil {
@@ -179,7 +179,7 @@ func Open(ctx context.Context, cfg Config) (_ *Host, err error) {
 	h.conn.Store(connConfig(c, h.cert.TLSConfig(), h.handshakes, h.input))
 	h.session = session.Config{
 		Registry: h.registry, Users: h.accounts, Bus: h.bus, Journal: journal{logs: h.logs, strangers: h.strangers},
-		Limits: h.bounds.Load, Counters: &h.counted, Settled: h.store.Settled, Log: cfg.Log,
+		Limits: h.bounds.Load, Counters: &h.counted, Log: cfg.Log,
 		Greeting: "Ready. Log in with auth -user NAME; ls_cmds lists your commands.",
 	}
 	if c.MetricsAddr != "" {
@@ -277,7 +277,7 @@ func (h *Host) openRegistry(ctx context.Context) error {
 	}
 	commands := append(builtin.Commands(builtin.Config{
 		Accounts: accounts.Config{
-			Rules: h.accounts, Mail: h.mail, Guard: h.guard, Sessions: logins{h.bus, h.store.Settled, h.log},
+			Rules: h.accounts, Mail: h.mail, Guard: h.guard, Sessions: logins{h.bus, h.log},
 			Background: h.later, Log: h.log, Now: h.cfg.Now,
 			Settings: func() accounts.Settings { return commandSettings(h.conf.Load()) },
 		},

@@ -144,9 +144,8 @@ func loadRanks(ctx context.Context, s *store.Store) (registry.Ranks, error) {
 
 // logins reaches the sessions of a user over the bus.
 type logins struct {
-	bus     bus.Bus
-	settled func(context.Context) error
-	log     *slog.Logger
+	bus bus.Bus
+	log *slog.Logger
 }
 
 // logoutTimeout is how long a lock waits for the sessions that it ends.
@@ -160,10 +159,6 @@ func (l logins) Logout(ctx context.Context, user wire.UserID, except wire.Sessio
 	if err := l.bus.Request(ctx, bus.ToUser(user), e); err != nil {
 		// The account says no already; a session that hangs ends by itself.
 		l.log.Warn("session did not answer", "async", e.Async.String(), "err", err)
-	}
-	// Calls that the sessions have given up may be at their last step.
-	if err := l.settled(ctx); err != nil {
-		l.log.Warn("changes under way not awaited", "async", e.Async.String(), "err", err)
 	}
 	return nil
 }

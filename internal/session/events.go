@@ -202,12 +202,6 @@ func (s *Session) announce(c *call, a *instance.Async, user wire.UserID) {
 		if err := s.cfg.Bus.Request(ctx, bus.ToUser(user), e); err != nil && s.ctx.Err() == nil {
 			s.log.Warn("session did not answer", "async", a.ID.String(), "err", err)
 		}
-		if a.ID == wire.AsyncUserRankChg || a.ID == wire.AsyncUserDeleted {
-			// Calls that the sessions have given up may be at their last step.
-			if err := s.cfg.Settled(ctx); err != nil && s.ctx.Err() == nil {
-				s.log.Warn("changes under way not awaited", "async", a.ID.String(), "err", err)
-			}
-		}
 		s.post(part)
 	})
 	switch {

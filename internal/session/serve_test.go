@@ -157,8 +157,8 @@ func (s *server) run(ctx context.Context, nc net.Conn) {
 		return
 	}
 	one := session.New(c, &session.Config{
-		Registry: s.registry, Users: s.users, Limits: func() *session.Limits { return &s.limits }, Counters: new(session.Counters), Settled: s.settled,
-		Bus: s.bus, Journal: s.journal,
+		Registry: s.registry, Users: s.users, Limits: func() *session.Limits { return &s.limits }, Counters: new(session.Counters),
+		Bus: bus.Settling(s.bus, s.settled), Journal: s.journal,
 		Log: slog.New(slog.DiscardHandler), Greeting: "hello",
 	})
 	s.started <- one

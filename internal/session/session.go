@@ -85,9 +85,6 @@ type Config struct {
 	Limits   func() *Limits
 	Counters *Counters
 	Log      *slog.Logger
-	// Settled returns when the changes that calls had begun are made or given
-	// up: a right that was taken away has no effect behind it.
-	Settled func(ctx context.Context) error
 	// Greeting is the text of ASYNC_RDY, which clients may show.
 	Greeting string
 }
