@@ -44,9 +44,6 @@ type Lock struct {
 	file *os.File
 }
 
-// errLocked is what tryLock returns when another process has the lock.
-var errLocked = errors.New("locked by another process")
-
 // Acquire locks a directory and returns at once: a *HeldError says that
 // somebody else has it. The directory is made if it is missing, and closed to
 // other accounts. A lock file that is left over from a crash is no
@@ -112,11 +109,11 @@ func lockOpened(root *os.Root, f *os.File) (again bool, err error) {
 	if fileLinks(opened) > 1 { // it is written, perhaps by root for another account
 		return false, fmt.Errorf("%s is in the way: it has other names too; remove it", lockName)
 	}
-	switch err := tryLock(f); {
-	case errors.Is(err, errLocked):
-		return false, &HeldError{PID: readPID(f)}
+	switch locked, err := fsys.TryLock(f); {
 	case err != nil:
 		return false, err
+	case !locked:
+		return false, &HeldError{PID: readPID(f)}
 	}
 	switch named, err := root.Lstat(lockName); {
 	case errors.Is(err, fs.ErrNotExist):

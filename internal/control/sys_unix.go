@@ -12,22 +12,6 @@ import (
 // canRemoveLocked says that a file can be removed while it is open.
 const canRemoveLocked = true
 
-// tryLock locks the file, or returns errLocked at once. The lock ends when the
-// process does, or when f is closed.
-func tryLock(f *os.File) error {
-	for {
-		switch err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); {
-		case err == nil:
-			return nil
-		case errors.Is(err, syscall.EINTR):
-		case errors.Is(err, syscall.EWOULDBLOCK):
-			return errLocked
-		default:
-			return &os.PathError{Op: "flock", Path: f.Name(), Err: err}
-		}
-	}
-}
-
 // processUID returns the user id that this process acts with, if the system has
 // such ids.
 func processUID() (uid int, known bool) { return os.Geteuid(), true }

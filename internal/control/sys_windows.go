@@ -4,7 +4,6 @@ import (
 	"errors"
 	"io/fs"
 	"net"
-	"os"
 	"syscall"
 
 	"golang.org/x/sys/windows"
@@ -12,24 +11,6 @@ import (
 
 // canRemoveLocked says that a file can be removed while it is open.
 const canRemoveLocked = false
-
-// lockOffset is where the lock is: nobody else can read what is locked, and
-// the pid in front of it is there to be read.
-const lockOffset = 1 << 30
-
-// tryLock locks the file, or returns errLocked at once. The lock ends when the
-// process does, or when f is closed.
-func tryLock(f *os.File) error {
-	err := windows.LockFileEx(windows.Handle(f.Fd()), windows.LOCKFILE_EXCLUSIVE_LOCK|windows.LOCKFILE_FAIL_IMMEDIATELY,
-		0, 1, 0, &windows.Overlapped{Offset: lockOffset})
-	switch {
-	case errors.Is(err, windows.ERROR_LOCK_VIOLATION), errors.Is(err, windows.ERROR_IO_PENDING):
-		return errLocked
-	case err != nil:
-		return &os.PathError{Op: "LockFileEx", Path: f.Name(), Err: err}
-	}
-	return nil
-}
 
 // processUID says that there are no user ids.
 func processUID() (uid int, known bool) { return 0, false }

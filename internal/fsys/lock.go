@@ -25,7 +25,7 @@ func LockFile(root *os.Root, name string) (f *os.File, locked bool, err error) {
 		err = inTheWay(root, name)
 	}
 	if err == nil {
-		locked, err = tryLock(f)
+		locked, err = TryLock(f)
 	}
 	if locked {
 		// The file that is locked has to be the one that others find; its last

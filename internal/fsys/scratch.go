@@ -126,7 +126,7 @@ func abandoned(parent *os.Root, name string) {
 	if err != nil {
 		return
 	}
-	locked, err := tryLock(f)
+	locked, err := TryLock(f)
 	if locked && err == nil {
 		_ = removeLocked(parent, name, f) // left for the next time
 		return

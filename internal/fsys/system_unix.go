@@ -13,9 +13,9 @@ import (
 // noWait makes opening a named pipe return at once.
 const noWait = syscall.O_NONBLOCK
 
-// tryLock takes the lock of a file, which ends with the program at the latest,
-// and reports false when another one has it.
-func tryLock(f *os.File) (bool, error) {
+// TryLock takes the lock of a file, which ends when it is closed and with the
+// program at the latest, and reports false when another one has it.
+func TryLock(f *os.File) (bool, error) {
 	for {
 		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 		switch {

@@ -10,15 +10,19 @@ import (
 // noWait: opening does not wait there.
 const noWait = 0
 
-// tryLock takes the lock of a file, which ends with the program at the latest,
-// and reports false when another one has it.
-func tryLock(f *os.File) (bool, error) {
+// lockOffset is where the lock is: nobody else can read what is locked, and
+// what stands in front of it, such as a process id, is there to be read.
+const lockOffset = 1 << 30
+
+// TryLock takes the lock of a file, which ends when it is closed and with the
+// program at the latest, and reports false when another one has it.
+func TryLock(f *os.File) (bool, error) {
 	err := windows.LockFileEx(windows.Handle(f.Fd()), windows.LOCKFILE_EXCLUSIVE_LOCK|windows.LOCKFILE_FAIL_IMMEDIATELY,
-		0, 1, 0, new(windows.Overlapped))
+		0, 1, 0, &windows.Overlapped{Offset: lockOffset})
 	switch {
 	case err == nil:
 		return true, nil
-	case errors.Is(err, windows.ERROR_LOCK_VIOLATION):
+	case errors.Is(err, windows.ERROR_LOCK_VIOLATION), errors.Is(err, windows.ERROR_IO_PENDING):
 		return false, nil
 	}
 	return false, os.NewSyscallError("LockFileEx", err)
