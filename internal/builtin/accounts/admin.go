@@ -27,13 +27,15 @@ func mayChangeOrOwn(caller, target account.User) error {
 	return mayChange(caller, target)
 }
 
-// caller returns the account that the session is logged in as.
-func caller(call *module.Call) (*module.User, error) {
-	user := call.Session().User
-	if user == nil { // logged out between the call and here
-		return nil, module.Invalid("You are not logged in.")
+// asUser hands the account that the session is logged in as to run.
+func asUser(run func(ctx context.Context, call *module.Call, me *module.User) error) func(ctx context.Context, call *module.Call) error {
+	return func(ctx context.Context, call *module.Call) error {
+		me := call.Session().User
+		if me == nil { // logged out between the call and here
+			return module.Invalid("You are not logged in.")
+		}
+		return run(ctx, call, me)
 	}
-	return user, nil
 }
 
 // lastAdmin is what to say when no account of rank 1 is left.
@@ -52,15 +54,11 @@ func (c commands) remove() *module.Command {
 		Long: "Removes an account for good, after a question unless -force is given. Its sessions are logged out. " +
 			"You must outrank the account, or it is your own. An account that owns a channel cannot be removed.",
 		Hints: module.Hints{Destructive: true, Confirm: true},
-		Run:   c.runRemove,
+		Run:   asUser(c.runRemove),
 	}
 }
 
-func (c commands) runRemove(ctx context.Context, call *module.Call) error {
-	me, err := caller(call)
-	if err != nil {
-		return err
-	}
+func (c commands) runRemove(ctx context.Context, call *module.Call, me *module.User) error {
 	target, err := c.Rules.Find(ctx, call.Args.String("name"))
 	if err != nil {
 		return explain(err)
@@ -122,11 +120,7 @@ func (c commands) setRank() *module.Command {
 		Long: "Sets the host rank of an account, which acts on its sessions at once. You must outrank the account, " +
 			"or it is your own, and you cannot give a rank above your own.",
 		Hints: module.Hints{Idempotent: true},
-		Run: func(ctx context.Context, call *module.Call) error {
-			me, err := caller(call)
-			if err != nil {
-				return err
-			}
+		Run: asUser(func(ctx context.Context, call *module.Call, me *module.User) error {
 			name, rank := call.Args.String("user"), wire.Rank(call.Args.Uint("rank"))
 			tooHigh := func(own wire.Rank) error {
 				if rank.Outranks(own) {
@@ -152,7 +146,7 @@ func (c commands) setRank() *module.Command {
 				return err
 			}
 			return call.Async(ctx, wire.AsyncUserRankChg, &wire.RankChanged{User: user.ID, Rank: user.Rank})
-		},
+		}),
 	}
 }
 
@@ -168,18 +162,14 @@ func (c commands) lock() *module.Command {
 		Long: "A locked account cannot log in, and its sessions are logged out. Unlocking also forgets its failed logins. " +
 			"You must outrank the account.",
 		Hints: module.Hints{Idempotent: true},
-		Run: func(ctx context.Context, call *module.Call) error {
-			me, err := caller(call)
-			if err != nil {
-				return err
-			}
+		Run: asUser(func(ctx context.Context, call *module.Call, me *module.User) error {
 			locked := call.Args.Bool("state")
 			user, err := c.Rules.Lock(ctx, me.ID, call.Args.String("user"), locked, mayChange)
 			if err != nil || !locked {
 				return explain(err)
 			}
 			return c.Sessions.Logout(context.WithoutCancel(ctx), user.ID, call.Session().ID, "Your account has been locked; you are logged out.")
-		},
+		}),
 	}
 }
 
@@ -199,14 +189,10 @@ func (c commands) demand(name, what string, set setDemand) *module.Command {
 		Long: "The user has to choose a new " + what + " at the next login; 0 takes the demand back. " +
 			"You must outrank the account.",
 		Hints: module.Hints{Idempotent: true},
-		Run: func(ctx context.Context, call *module.Call) error {
-			me, err := caller(call)
-			if err != nil {
-				return err
-			}
-			_, err = set(c.Rules, ctx, me.ID, call.Args.String("user"), call.Args.Bool("req"), mayChange)
+		Run: asUser(func(ctx context.Context, call *module.Call, me *module.User) error {
+			_, err := set(c.Rules, ctx, me.ID, call.Args.String("user"), call.Args.Bool("req"), mayChange)
 			return explain(err)
-		},
+		}),
 	}
 }
 
@@ -222,16 +208,12 @@ func (c commands) forceEmail() *module.Command {
 		Short: "change the e-mail address of an account",
 		Long:  "Sets the e-mail address of an account; it is not verified then. You must outrank the account.",
 		Hints: module.Hints{Idempotent: true},
-		Run: func(ctx context.Context, call *module.Call) error {
-			me, err := caller(call)
-			if err != nil {
-				return err
-			}
+		Run: asUser(func(ctx context.Context, call *module.Call, me *module.User) error {
 			user, err := c.Rules.ForceEmail(ctx, me.ID, call.Args.String("user"), call.Args.String("new_email"), mayChange)
 			if err != nil {
 				return explain(err)
 			}
 			return call.Async(context.WithoutCancel(ctx), wire.AsyncRWMyInfo, &wire.UserRef{User: user.ID})
-		},
+		}),
 	}
 }

@@ -96,15 +96,11 @@ func (c commands) setPassword() *module.Command {
 		Short:  "change your password",
 		Long: "Asks for a new password, which is not shown, and stores it. An empty answer cancels. " +
 			"The password must not be the current one and must not contain your names or your e-mail address.",
-		Run: c.runSetPassword,
+		Run: asUser(c.runSetPassword),
 	}
 }
 
-func (c commands) runSetPassword(ctx context.Context, call *module.Call) error {
-	user, err := caller(call)
-	if err != nil {
-		return err
-	}
+func (c commands) runSetPassword(ctx context.Context, call *module.Call, user *module.User) error {
 	if c.Settings().AskCurrentPassword {
 		answer, err := askSecret(ctx, call, "Current password: ")
 		if err != nil {

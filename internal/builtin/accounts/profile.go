@@ -15,17 +15,13 @@ func (c commands) setName() *module.Command {
 		Args:  []module.Arg{{Name: "new_name", Required: true, Doc: "the new user name: 2 to 24 bytes, no blanks"}},
 		Short: "change your user name",
 		Long:  "Changes your user name. It must not be another account's, in any case.",
-		Run: func(ctx context.Context, call *module.Call) error {
-			me, err := caller(call)
-			if err != nil {
-				return err
-			}
+		Run: asUser(func(ctx context.Context, call *module.Call, me *module.User) error {
 			user, err := c.Rules.Rename(ctx, me.ID, call.Args.String("new_name"))
 			if err != nil {
 				return explain(err)
 			}
 			return call.Async(context.WithoutCancel(ctx), wire.AsyncUserRenamed, &wire.UserRenamed{User: user.ID, Name: user.Name})
-		},
+		}),
 	}
 }
 
@@ -37,17 +33,13 @@ func (c commands) setDisplay() *module.Command {
 		Short: "change your display name",
 		Long:  "Changes the name that others are shown. The switch without a value clears it.",
 		Hints: module.Hints{Idempotent: true},
-		Run: func(ctx context.Context, call *module.Call) error {
-			me, err := caller(call)
-			if err != nil {
-				return err
-			}
+		Run: asUser(func(ctx context.Context, call *module.Call, me *module.User) error {
 			user, err := c.Rules.SetDisplay(ctx, me.ID, call.Args.String("new_name"))
 			if err != nil {
 				return explain(err)
 			}
 			return call.Async(context.WithoutCancel(ctx), wire.AsyncDispRenamed, &wire.DispRenamed{User: user.ID, Display: user.Display})
-		},
+		}),
 	}
 }
 
@@ -59,11 +51,7 @@ func (c commands) setEmail() *module.Command {
 		Short: "change your e-mail address",
 		Long:  "Changes your e-mail address. It has to be verified again, and the old address is told.",
 		Hints: module.Hints{Idempotent: true},
-		Run: func(ctx context.Context, call *module.Call) error {
-			me, err := caller(call)
-			if err != nil {
-				return err
-			}
+		Run: asUser(func(ctx context.Context, call *module.Call, me *module.User) error {
 			before, after, err := c.Rules.SetEmail(ctx, me.ID, call.Args.String("new_email"))
 			if err != nil {
 				return explain(err)
@@ -77,7 +65,7 @@ func (c commands) setEmail() *module.Command {
 				})
 			}
 			return call.Async(ctx, wire.AsyncRWMyInfo, &wire.UserRef{User: after.ID})
-		},
+		}),
 	}
 }
 
@@ -90,12 +78,8 @@ func isVerified() *module.Command {
 		Long:   "Answers true or false.",
 		Hints:  module.Hints{ReadOnly: true, Idempotent: true},
 		Inline: true,
-		Run: func(ctx context.Context, call *module.Call) error {
-			me, err := caller(call)
-			if err != nil {
-				return err
-			}
+		Run: asUser(func(ctx context.Context, call *module.Call, me *module.User) error {
 			return call.Line(ctx, fmt.Sprint(me.EmailVerified))
-		},
+		}),
 	}
 }

@@ -176,7 +176,7 @@ func (c commands) verifyEmail() *module.Command {
 		Short:  "verify your e-mail address",
 		Long:   "Mails a code of six digits to your address and asks for it. The code counts for 15 minutes.",
 		Hints:  module.Hints{Idempotent: true},
-		Run:    c.runVerifyEmail,
+		Run:    asUser(c.runVerifyEmail),
 	}
 }
 
@@ -186,11 +186,7 @@ const (
 	codeLife     = 15 * time.Minute
 )
 
-func (c commands) runVerifyEmail(ctx context.Context, call *module.Call) error {
-	me, err := caller(call)
-	if err != nil {
-		return err
-	}
+func (c commands) runVerifyEmail(ctx context.Context, call *module.Call, me *module.User) error {
 	user, err := c.Rules.User(ctx, me.ID)
 	if err != nil {
 		return explain(err)
