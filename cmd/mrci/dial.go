@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"mrci.dev/mrci/client"
-	"mrci.dev/mrci/internal/conf"
 	"mrci.dev/mrci/internal/tui"
 	"mrci.dev/mrci/wire"
 )
@@ -267,8 +266,7 @@ const listeningFile = "listening"
 // directory, or where one would listen if nothing was configured.
 func (a *app) localHost() string {
 	fallback := net.JoinHostPort("127.0.0.1", client.DefaultPort)
-	home, _ := os.UserHomeDir() // Locate says so if it needs one
-	dirs, err := conf.Locate(a.dir, a.getenv, os.Getuid(), home)
+	dirs, err := a.hostDirs()
 	if err != nil {
 		return fallback
 	}

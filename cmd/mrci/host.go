@@ -276,12 +276,6 @@ func (f *front) tidy() {
 func (f *front) announce(addr netip.AddrPort) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	switch ip := addr.Addr(); {
-	case ip.IsUnspecified() && ip.Is6():
-		addr = netip.AddrPortFrom(netip.IPv6Loopback(), addr.Port())
-	case ip.IsUnspecified():
-		addr = netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), addr.Port())
-	}
 	text := addr.String() + "\n"
 	if err := fsys.Replace(filepath.Join(f.dir, listeningFile), []byte(text), 0o600); err != nil {
 		f.log.Warn("address not announced", "err", err)

@@ -42,7 +42,7 @@ func dialRaw(t *testing.T, addr string, n int) []net.Conn {
 
 func count(t *testing.T, h *hosttest.Host, group, reason string) uint64 {
 	t.Helper()
-	return h.Status(t.Context()).Counters[group][reason]
+	return h.Status().Counters[group][reason]
 }
 
 // ended reads each connection to its end, whichever way the host ends it.

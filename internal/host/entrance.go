@@ -26,19 +26,23 @@ type entrance struct {
 
 var errStopping = errors.New("the host stops")
 
-// listen takes a port.
+// listen takes the port for clients.
 func listen(ctx context.Context, addr string) (net.Listener, error) {
-	lc := net.ListenConfig{KeepAliveConfig: keepAlive}
-	l, err := lc.Listen(ctx, "tcp", addr)
+	l, err := takePort(ctx, addr)
 	if err != nil {
-		cause := err
-		var op *net.OpError
-		if errors.As(err, &op) {
-			cause = op.Err
-		}
-		return nil, fmt.Errorf("listen on %s: %v; choose another address or port with --listen ADDR:PORT or listening_addr and listening_port", addr, cause)
+		return nil, fmt.Errorf("listen on %s: %v; choose another address or port with --listen ADDR:PORT or listening_addr and listening_port", addr, err)
 	}
 	return l, nil
+}
+
+// takePort listens on TCP. Its error is the cause alone.
+func takePort(ctx context.Context, addr string) (net.Listener, error) {
+	lc := net.ListenConfig{KeepAliveConfig: keepAlive}
+	l, err := lc.Listen(ctx, "tcp", addr)
+	if op, ok := errors.AsType[*net.OpError](err); ok {
+		err = op.Err
+	}
+	return l, err
 }
 
 func (e *entrance) now() net.Listener {

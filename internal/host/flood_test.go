@@ -42,7 +42,7 @@ func TestFloodFillsNoLog(t *testing.T) {
 	}
 	c.Conn.Close()
 	waitUntil(t, "the visitors are gone", func() bool { return h.Sessions() == 1 })
-	if dropped := h.Status(t.Context()).Counters["dropped"]["stranger_rows"]; dropped == 0 {
+	if dropped := h.Status().Counters["dropped"]["stranger_rows"]; dropped == 0 {
 		t.Error("no row was dropped")
 	}
 	if shown := strings.Count(h.Log(), `msg="session started"`); shown == 0 || shown >= visits/2 {

@@ -52,15 +52,9 @@ type metricsServer struct {
 
 // newMetricsServer takes the port. addr is a loopback address (state 4).
 func newMetricsServer(ctx context.Context, h *Host, addr string) (*metricsServer, error) {
-	var lc net.ListenConfig
-	l, err := lc.Listen(ctx, "tcp", addr)
+	l, err := takePort(ctx, addr)
 	if err != nil {
-		cause := err
-		var op *net.OpError
-		if errors.As(err, &op) {
-			cause = op.Err
-		}
-		return nil, fmt.Errorf("listen on %s for metrics: %v; choose another address or port with metrics_addr", addr, cause)
+		return nil, fmt.Errorf("listen on %s for metrics: %v; choose another address or port with metrics_addr", addr, err)
 	}
 	tcp, ok := l.(*net.TCPListener)
 	if !ok || !tcp.Addr().(*net.TCPAddr).IP.IsLoopback() {
@@ -250,9 +244,7 @@ func (hostCollector) Describe(chan<- *prometheus.Desc) {}
 
 // Collect implements prometheus.Collector.
 func (c hostCollector) Collect(out chan<- prometheus.Metric) {
-	ctx, cancel := context.WithTimeout(context.Background(), healthPatience)
-	defer cancel()
-	for _, s := range samples(c.host.Status(ctx)) {
+	for _, s := range samples(c.host.Status()) {
 		desc := prometheus.NewDesc("mrci_"+s.name, s.help, slices.Sorted(maps.Keys(s.labels)), nil)
 		values := make([]string, 0, len(s.labels))
 		for _, label := range slices.Sorted(maps.Keys(s.labels)) {

@@ -32,7 +32,7 @@ func (h *Host) operate(ctx context.Context, r control.Request) control.Answer {
 	}
 	switch r.Command {
 	case RequestStatus:
-		return h.answerStatus(ctx)
+		return h.answerStatus()
 	case RequestStop:
 		h.log.Info("stop asked for", "by", "control socket")
 		h.stop()
@@ -64,8 +64,8 @@ func answer(report string, err error) control.Answer {
 	return a
 }
 
-func (h *Host) answerStatus(ctx context.Context) control.Answer {
-	s := h.Status(ctx)
+func (h *Host) answerStatus() control.Answer {
+	s := h.Status()
 	data, err := json.Marshal(s)
 	if err != nil {
 		return control.Fail(err.Error())

@@ -77,9 +77,10 @@ func (h *Host) reloadConf(ctx context.Context, lines *[]string) (_ *conf.Config,
 		h.registry.SetFlags(flags)
 		h.bus.Publish(bus.Everybody(), bus.Event{Async: wire.AsyncCmdRanksChg})
 	}
-	if h.watcher == nil { // Run has not begun, and watches what counts then
-	} else if err := h.watcher.Set(h.watched()); err != nil {
-		h.log.Warn("files are not watched; after a change use mrci reload", "err", err)
+	if h.watcher != nil { // otherwise Run has not begun, and watches what counts then
+		if err := h.watcher.Set(h.watched()); err != nil {
+			h.log.Warn("files are not watched; after a change use mrci reload", "err", err)
+		}
 	}
 	if h.cfg.Loaded != nil {
 		h.cfg.Loaded(next)

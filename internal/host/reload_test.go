@@ -71,7 +71,7 @@ func TestReloadBinds(t *testing.T) {
 	if _, err := h.Reload(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if s := h.Status(t.Context()); len(s.Configuration.NeedsRestart) != 0 || s.Sessions.Max != h.Conf.MaxSessions {
+	if s := h.Status(); len(s.Configuration.NeedsRestart) != 0 || s.Sessions.Max != h.Conf.MaxSessions {
 		t.Errorf("after the old file is back: %+v, %+v", s.Configuration, s.Sessions)
 	}
 	if ann.Send(wire.TermCmd, id, 0, ""); !strings.HasSuffix(hosttest.Kinds(ann.UntilIdle(id, 0)), "IDLE 2") {
@@ -125,7 +125,7 @@ func TestReloadKeeps(t *testing.T) {
 			if got.Status != 1 || !strings.Contains(got.Error, tt.want) || strings.Contains(got.Error, "\n") {
 				t.Errorf("reload: %+v, want an error with %q", got, tt.want)
 			}
-			s := h.Status(t.Context())
+			s := h.Status()
 			if !strings.Contains(s.Configuration.LastError, tt.want) {
 				t.Errorf("status: %+v", s.Configuration)
 			}
@@ -145,7 +145,7 @@ func TestReloadKeeps(t *testing.T) {
 	if got := h.Ask(host.RequestReload); got.Status != 0 || !strings.Contains(got.Text, "nothing has changed") {
 		t.Errorf("reload of what binds already: %+v", got)
 	}
-	if s := h.Status(t.Context()); s.Configuration.LastError != "" {
+	if s := h.Status(); s.Configuration.LastError != "" {
 		t.Errorf("status after a good reload: %+v", s.Configuration)
 	}
 }
@@ -161,7 +161,7 @@ func TestReloadOfAPipe(t *testing.T) {
 	if got := h.Ask(host.RequestReload); got.Status != 1 || !strings.Contains(got.Error, "no regular file") {
 		t.Errorf("reload: %+v", got)
 	}
-	if s := h.Status(t.Context()); !strings.Contains(s.Configuration.LastError, "no regular file") {
+	if s := h.Status(); !strings.Contains(s.Configuration.LastError, "no regular file") {
 		t.Errorf("status: %+v", s.Configuration)
 	}
 }
@@ -287,7 +287,7 @@ func TestReloadUnderLoad(t *testing.T) {
 	close(done)
 	clients.Wait()
 	t.Logf("%d good and %d bad reloads, %d calls and %d handshakes meanwhile", good, bad, calls.Load(), handshakes.Load())
-	if now := h.Status(t.Context()); now.Counters["ended"]["slow_consumer"] != 0 || now.Counters["not_started"]["tls_handshake"] != 0 {
+	if now := h.Status(); now.Counters["ended"]["slow_consumer"] != 0 || now.Counters["not_started"]["tls_handshake"] != 0 {
 		t.Errorf("counters: %v", now.Counters)
 	}
 	for n, c := range []int{good, bad} {

@@ -1,7 +1,6 @@
 package host
 
 import (
-	"context"
 	"errors"
 	"os"
 	"runtime"
@@ -15,7 +14,7 @@ import (
 
 // Status returns how the host is now. It waits for nothing but the file
 // system.
-func (h *Host) Status(context.Context) control.Status {
+func (h *Host) Status() control.Status {
 	c := h.conf.Load()
 	info := h.cert.Info()
 	limits, hashes, mails := h.limits.Counters(), h.hasher.Stats(), h.mail.stats()
@@ -25,7 +24,7 @@ func (h *Host) Status(context.Context) control.Status {
 		Started: h.started.UTC(), UptimeS: int64(time.Since(h.started) / time.Second),
 		Addr:     h.Addr().String(),
 		HalfOpen: limits.HalfOpen,
-		Memory:   memory(),
+		Memory:   memory(h.descriptors),
 		Queues: control.QueueStatus{
 			InputBytes: uint64(max(h.input.used.Load(), 0)), InputMaxBytes: uint64(h.input.limit),
 			HashesRunning: hashes.Running, HashesWaiting: hashes.Waiting,
@@ -106,13 +105,14 @@ func sizeOf(file string) int64 {
 	return info.Size()
 }
 
-// memory returns what the process uses. What the system does not tell is 0.
-func memory() control.MemoryStatus {
+// memory returns what the process uses, and that it may have so many
+// descriptors. What the system does not tell is 0.
+func memory(descriptors int) control.MemoryStatus {
 	heap := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}}
 	metrics.Read(heap)
 	m := control.MemoryStatus{
 		HeapBytes: heap[0].Value.Uint64(), Goroutines: runtime.NumGoroutine(),
-		RSSBytes: procNumber("/proc/self/status", "VmRSS:", 1024), DescriptorsMax: procNumber("/proc/self/limits", "Max open files", 1),
+		RSSBytes: resident(), DescriptorsMax: uint64(descriptors),
 	}
 	if open, err := os.ReadDir("/proc/self/fd"); err == nil {
 		m.Descriptors = len(open) - 1 // without the one that reads them
@@ -122,21 +122,21 @@ func memory() control.MemoryStatus {
 	return m
 }
 
-// procNumber returns the first number behind a key of a file of Linux, 0 when
-// there is none.
-func procNumber(file, key string, unit uint64) uint64 {
-	text, err := os.ReadFile(file)
+// resident returns the memory of this process that is in use, in bytes; 0 where
+// the system is not Linux.
+func resident() uint64 {
+	text, err := os.ReadFile("/proc/self/status")
 	if err != nil {
 		return 0
 	}
-	_, rest, found := strings.Cut(string(text), key)
+	_, rest, found := strings.Cut(string(text), "VmRSS:")
 	fields := strings.Fields(rest)
 	if !found || len(fields) == 0 {
 		return 0
 	}
-	n, err := strconv.ParseUint(fields[0], 10, 64)
+	kib, err := strconv.ParseUint(fields[0], 10, 64)
 	if err != nil {
-		return 0 // "unlimited"
+		return 0
 	}
-	return n * unit
+	return kib << 10
 }
