@@ -9,9 +9,9 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"io"
-	"os"
 	"strings"
+
+	"mrci.dev/mrci/internal/fsys"
 )
 
 // maxFile is how large a PEM file may be, in bytes; a chain of four
@@ -70,21 +70,12 @@ func ownerOf(key crypto.Signer, certs []*x509.Certificate) int {
 // readFile reads a whole file of bounded size. Whatever is not a file is
 // refused before it is opened: opening a pipe would wait for its other end.
 func readFile(file string) ([]byte, error) {
-	info, err := os.Stat(file)
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() {
+	text, err := fsys.ReadFile(file, maxFile)
+	switch {
+	case errors.Is(err, fsys.ErrNoFile):
 		return nil, fmt.Errorf("%s is not a file", file)
-	}
-	f, err := os.Open(file)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, maxFile+1))
-	if err == nil && len(text) > maxFile {
-		err = fmt.Errorf("%s is larger than %d KiB", file, maxFile>>10)
+	case errors.Is(err, fsys.ErrTooLarge):
+		return nil, fmt.Errorf("%s is larger than %d KiB", file, maxFile>>10)
 	}
 	return text, err
 }

@@ -5,9 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
 
@@ -45,18 +43,12 @@ func Read(path string, dirs Dirs) (File, error) {
 }
 
 func readFile(path string) ([]byte, error) {
-	// Reading a pipe or a device might never end.
-	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
+	text, err := fsys.ReadFile(path, maxFile)
+	switch {
+	case errors.Is(err, fsys.ErrNoFile):
 		return nil, fmt.Errorf("%s: it is no regular file: put the configuration there", path)
-	}
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close() // only read: nothing can be lost
-	text, err := io.ReadAll(io.LimitReader(f, maxFile+1))
-	if err == nil && len(text) > maxFile {
-		err = fmt.Errorf("%s: the file is larger than %d bytes", path, maxFile)
+	case errors.Is(err, fsys.ErrTooLarge):
+		return nil, fmt.Errorf("%s: the file is larger than %d bytes", path, maxFile)
 	}
 	return text, err
 }

@@ -3,8 +3,6 @@ package mail
 import (
 	"errors"
 	"fmt"
-	"io"
-	"os"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -16,6 +14,8 @@ import (
 // maxTemplate is far above what a mail with one code in it needs. A body, with
 // its values, must fit into one argument of a command: 128 KiB on Linux.
 const maxTemplate = 64 << 10
+
+var errTooLong = fmt.Errorf("longer than %d bytes", maxTemplate)
 
 // The defaults of state 5.1.
 const (
@@ -63,31 +63,20 @@ type Values struct {
 // LoadTemplate reads a template from a UTF-8 file. Its errors are one line with
 // the name of the file and what is wrong with it.
 func LoadTemplate(path string) (*Template, error) {
-	text, err := readFile(path)
-	if err != nil {
+	text, err := fsys.ReadFile(path, maxTemplate)
+	switch {
+	case errors.Is(err, fsys.ErrNoFile):
+		return nil, fmt.Errorf("mail template: %s is not a file", path)
+	case errors.Is(err, fsys.ErrTooLarge):
+		return nil, fmt.Errorf("mail template %s: %w", path, errTooLong)
+	case err != nil:
 		return nil, fmt.Errorf("mail template: %w", err)
 	}
-	t, err := ParseTemplate(text)
+	t, err := ParseTemplate(string(text))
 	if err != nil {
 		return nil, fmt.Errorf("mail template %s: %w", path, err)
 	}
 	return t, nil
-}
-
-func readFile(path string) (string, error) {
-	// Opening a named pipe would wait for somebody to write.
-	if info, err := os.Stat(path); err != nil {
-		return "", err
-	} else if !info.Mode().IsRegular() {
-		return "", fmt.Errorf("%s is not a file", path)
-	}
-	f, err := os.Open(path)
-	if err != nil {
-		return "", err
-	}
-	defer f.Close() // only read: nothing can be lost
-	text, err := io.ReadAll(io.LimitReader(f, maxTemplate+1))
-	return string(text), err
 }
 
 // ParseTemplate takes the text of a template, which must have all three
@@ -98,7 +87,7 @@ func ParseTemplate(text string) (*Template, error) {
 	text = strings.ReplaceAll(text, "\r\n", "\n")
 	switch {
 	case len(text) > maxTemplate:
-		return nil, fmt.Errorf("longer than %d bytes", maxTemplate)
+		return nil, errTooLong
 	case !utf8.ValidString(text):
 		return nil, errors.New("not UTF-8 text")
 	case strings.ContainsFunc(text, unfitForBody):
