@@ -1,0 +1,158 @@
+package bench
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"mrci.dev/mrci/wire"
+)
+
+// This file has what sessions do in a soak that never log in.
+
+// asStranger makes a scene of what a session does that is not logged in, frame
+// by frame.
+func asStranger(play func(s *soaker, p *peer, myInfo wire.CmdID) error) func(s *soaker, ctx, soak context.Context) error {
+	return func(s *soaker, ctx, _ context.Context) error {
+		p, err := dial(ctx, s.addr)
+		if err != nil {
+			return err
+		}
+		defer p.Close()
+		myInfo, err := p.id("my_info")
+		if err != nil {
+			return err
+		}
+		return play(s, p, myInfo)
+	}
+}
+
+func (s *soaker) part(p *peer) {
+	if s.one(2) {
+		resetTCP(p.nc)
+		return
+	}
+	p.Close()
+}
+
+// answers makes sure that the session still serves.
+func (s *soaker) answers(p *peer, myInfo wire.CmdID) error {
+	s.work.call()
+	return p.call(wire.AppendText(nil, wire.Text, myInfo, branch, ""), myInfo)
+}
+
+func (s *soaker) unknown(p *peer, myInfo wire.CmdID) error {
+	for range 1 + s.random.IntN(20) {
+		// What no call gets is dropped.
+		request := wire.AppendFrame(nil, wire.KillCmd, nowhere, branch, nil)
+		request = wire.AppendFrame(request, wire.TermCmd, myInfo, branch, nil)
+		err := p.call(wire.AppendText(request, wire.Text, nowhere, branch, "-x y"), nowhere)
+		if err == nil || !strings.Contains(err.Error(), wire.InvalidParams.String()) {
+			return fmt.Errorf("unknown command: %v, want %v", err, wire.InvalidParams)
+		}
+	}
+	if err := s.answers(p, myInfo); err != nil {
+		return err
+	}
+	s.part(p)
+	return nil
+}
+
+// noise sends frames of any type to any command.
+func (s *soaker) noise(p *peer, myInfo wire.CmdID) error {
+	for range 1 + s.random.IntN(10) {
+		cmd := wire.CmdID(s.random.IntN(400))
+		if cmd == myInfo {
+			continue
+		}
+		payload := make([]byte, s.random.IntN(64))
+		for i := range payload {
+			payload[i] = byte(s.random.Uint32())
+		}
+		frame := wire.AppendFrame(nil, wire.TypeID(s.random.IntN(256)), cmd, wire.BranchID(s.random.IntN(5)), payload)
+		if _, err := p.nc.Write(frame); err != nil {
+			return err
+		}
+	}
+	if err := s.answers(p, myInfo); err != nil {
+		return err
+	}
+	if s.one(2) { // within a frame
+		if _, err := p.nc.Write([]byte{byte(wire.Text), 0, 1, 0, 0, 100, 0, 0, 'x'}); err != nil {
+			return err
+		}
+	}
+	s.part(p)
+	return nil
+}
+
+// anonymousCalls is how many calls a session may have before login.
+const anonymousCalls = 4
+
+// tooMany begins more calls than there may be, and kills those that there are.
+func (s *soaker) tooMany(p *peer, myInfo wire.CmdID) error {
+	auth, err := p.id("auth")
+	if err != nil {
+		return err
+	}
+	var request, kills []byte
+	const calls = anonymousCalls + 2
+	for i := range calls {
+		s.work.call()
+		request = wire.AppendText(request, wire.Text, auth, wire.BranchID(i), "-user "+userName(s.number))
+		kills = wire.AppendFrame(kills, wire.KillCmd, auth, wire.BranchID(i), nil)
+	}
+	if _, err := p.nc.Write(request); err != nil {
+		return err
+	}
+	for asked, refused := 0, 0; asked < anonymousCalls || refused < calls-anonymousCalls; {
+		f, err := p.next()
+		if err != nil {
+			return err
+		}
+		switch f.Type {
+		case wire.PrivText:
+			asked++
+		case wire.Idle:
+			refused++
+			if code, _, err := wire.ParseIdle(f.Payload); err != nil || code != wire.ExecutionFail {
+				return fmt.Errorf("one call too many ends with %v (%v), want %v", code, err, wire.ExecutionFail)
+			}
+		}
+		if asked > anonymousCalls || refused > calls-anonymousCalls {
+			return fmt.Errorf("%d calls ask, %d are refused", asked, refused)
+		}
+	}
+	if s.one(2) {
+		if _, err := p.nc.Write(kills); err != nil {
+			return err
+		}
+		for range anonymousCalls {
+			if err := p.untilIdle(auth); err == nil || !strings.Contains(err.Error(), wire.Aborted.String()) {
+				return fmt.Errorf("a call that was killed: %v, want %v", err, wire.Aborted)
+			}
+		}
+		if err := s.answers(p, myInfo); err != nil {
+			return err
+		}
+	}
+	s.part(p)
+	return nil
+}
+
+// tooLarge begins a frame above what is read before a login: the host refuses
+// it and ends the session.
+func (s *soaker) tooLarge(p *peer, myInfo wire.CmdID) error {
+	frame := wire.FrameHeader{Type: wire.Text, Cmd: myInfo, Branch: branch, Len: 1 << 20}.Append(nil)
+	if _, err := p.nc.Write(append(frame, make([]byte, s.random.IntN(1000))...)); err != nil {
+		return err
+	}
+	refusal := p.untilIdle(myInfo)
+	if s.one(3) {
+		resetTCP(p.nc)
+	}
+	if refusal == nil || !strings.Contains(refusal.Error(), wire.InvalidParams.String()) {
+		return fmt.Errorf("frame that is too large: %v, want %v", refusal, wire.InvalidParams)
+	}
+	return nil
+}
