@@ -1,29 +1,18 @@
 package control
 
 import (
-	"net"
 	"syscall"
 
 	"golang.org/x/sys/unix"
 )
 
-// peerUID returns the user id that the client had when it connected.
-func peerUID(c *net.UnixConn) (uid int, known bool, err error) {
-	raw, err := c.SyscallConn()
+// credentials returns the user id at the other end of a socket.
+func credentials(fd int) (uid uint32, err error) {
+	cred, err := unix.GetsockoptXucred(fd, unix.SOL_LOCAL, unix.LOCAL_PEERCRED)
 	if err != nil {
-		return 0, true, err
+		return 0, err
 	}
-	var cred *unix.Xucred
-	var credErr error
-	if err := raw.Control(func(fd uintptr) {
-		cred, credErr = unix.GetsockoptXucred(int(fd), unix.SOL_LOCAL, unix.LOCAL_PEERCRED)
-	}); err != nil {
-		return 0, true, err
-	}
-	if credErr != nil {
-		return 0, true, credErr
-	}
-	return int(cred.Uid), true, nil
+	return cred.Uid, nil
 }
 
 // restrictSocket does nothing: the system gives a socket its mode at bind,

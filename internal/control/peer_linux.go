@@ -1,29 +1,18 @@
 package control
 
 import (
-	"net"
 	"syscall"
 
 	"golang.org/x/sys/unix"
 )
 
-// peerUID returns the user id that the client had when it connected.
-func peerUID(c *net.UnixConn) (uid int, known bool, err error) {
-	raw, err := c.SyscallConn()
+// credentials returns the user id at the other end of a socket.
+func credentials(fd int) (uid uint32, err error) {
+	cred, err := unix.GetsockoptUcred(fd, unix.SOL_SOCKET, unix.SO_PEERCRED)
 	if err != nil {
-		return 0, true, err
+		return 0, err
 	}
-	var cred *unix.Ucred
-	var credErr error
-	if err := raw.Control(func(fd uintptr) {
-		cred, credErr = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
-	}); err != nil {
-		return 0, true, err
-	}
-	if credErr != nil {
-		return 0, true, credErr
-	}
-	return int(cred.Uid), true, nil
+	return cred.Uid, nil
 }
 
 // restrictSocket gives the socket its mode before it has a name: bind takes
