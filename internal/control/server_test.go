@@ -402,11 +402,9 @@ func TestSilentReader(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.call(t, "status")
-	for s.Counters()["timeouts"] == 0 { // until the server has given up
+	// Until the server has given up, and has said so behind counting it.
+	for s.Counters()["timeouts"] == 0 || !strings.Contains(s.log.String(), "takes no answer") {
 		s.call(t, "status")
-	}
-	if !strings.Contains(s.log.String(), "takes no answer") {
-		t.Errorf("log: %q", s.log)
 	}
 }
 
