@@ -41,6 +41,7 @@ func (c *counter) Stalled() time.Duration                 { return 0 }
 type deaf struct{}
 
 func (deaf) Receive(bus.Delivery) {}
+func (deaf) PeerInfo() []byte     { return nil }
 
 var sessions atomic.Uint32
 

@@ -67,10 +67,12 @@ type Delivery struct {
 	Answer func()
 }
 
-// Receiver is a session's side of the bus. Receive must not wait and must not
-// call the bus.
+// Receiver is a session's side of the bus. Its methods must not wait and must
+// not call the bus.
 type Receiver interface {
 	Receive(d Delivery)
+	// PeerInfo returns the frames that tell a peer who the session is.
+	PeerInfo() []byte
 }
 
 // Member is a session's place on the bus. Join, Enter, SetChannels and Leave
@@ -108,10 +110,17 @@ type Member interface {
 	Close(sub wire.SubRef) (lost Loss, ok bool)
 	// Opened returns what is open now.
 	Opened() Opened
+	// Holdings returns what is open or being opened now, for those whose rights
+	// in it have to be read again.
+	Holdings() []Holding
 
 	// Cast queues frames to every other session that holds a sub-channel which
 	// this session has open for writing at that moment, once each.
 	Cast(frames []byte) Sent
+	// Ping queues frames to the active ones of these sessions, and the PeerInfo
+	// of each of them to this session. active is false, and nothing happens,
+	// when this session is not active.
+	Ping(frames []byte) (sent Sent, active bool)
 
 	Links
 }
@@ -125,6 +134,20 @@ type Opening interface {
 	// Withdraw gives the slot back. It may be called after Enable and does
 	// nothing then.
 	Withdraw()
+}
+
+// Holding is a sub-channel that a session had open, or was about to open, when
+// Holdings was called. Once it has been closed its methods do nothing.
+type Holding interface {
+	Sub() wire.SubRef
+	// Open is false while its rights are being read.
+	Open() bool
+	// SetWritable says whether the session may cast there. It returns false when
+	// it is not open any more.
+	SetWritable(writable bool) bool
+	// Close closes it, or makes its opening begin again. ok is false when it was
+	// not open.
+	Close() (lost Loss, ok bool)
 }
 
 // Reasons for which Open fails.
@@ -220,9 +243,8 @@ type Index interface {
 	// list, and to those of the user besides (the zero id: nobody).
 	ToMembers(ch wire.ChannelID, user wire.UserID, frames []byte) Sent
 	// LimitedCast queues frames to the active sessions that hold any of the
-	// sub-channels, but for the sender, once each. If e is not nil they get the
-	// event too.
-	LimitedCast(from wire.SessionID, subs wire.SubList, frames []byte, e *Event) Sent
+	// sub-channels, but for the sender, once each.
+	LimitedCast(from wire.SessionID, subs wire.SubList, frames []byte) Sent
 }
 
 // Bus carries events. Its methods may be called from any goroutine.

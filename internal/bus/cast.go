@@ -26,13 +26,46 @@ func (b *Memory) runlock(set shardSet) {
 
 func (b *Memory) delivery() *delivery { return newDelivery(uint64(b.pace.Load())) }
 
-// Cast implements Member. The slots are looked at twice: which shards they need,
-// and under these shards' locks what they say. A sub-channel that was opened
-// between the two is none yet.
+// Cast implements Member.
 func (m *member) Cast(frames []byte) Sent {
-	list := m.open.Load()
-	if list == nil || len(frames) == 0 {
+	if len(frames) == 0 {
 		return Sent{}
+	}
+	d := m.bus.delivery()
+	m.eachListener(func(h *holder) { d.offer(h.door, frames) })
+	return d.finish()
+}
+
+// Ping implements Member. Who is told and who answers is the same, so that no
+// answer comes behind the word that its sender has gone.
+func (m *member) Ping(frames []byte) (Sent, bool) {
+	if !m.slots().active() {
+		return Sent{}, false
+	}
+	d := m.bus.delivery()
+	var answers []byte
+	m.eachListener(func(h *holder) {
+		if h.member.slots().active() {
+			d.offer(h.door, frames)
+			answers = append(answers, h.member.receiver.PeerInfo()...)
+		}
+	}, func() {
+		if len(answers) > 0 {
+			d.offer(m.door, answers)
+			d.sent.Receivers--
+		}
+	})
+	return d.finish(), true
+}
+
+// eachListener calls f for the other sessions that hold a sub-channel in which
+// this one may cast, once each, under the locks of the shards, and last then.
+// The slots are looked at twice: which shards they need, and under these shards'
+// locks what they say. A sub-channel that was opened between the two is none yet.
+func (m *member) eachListener(f func(*holder), then ...func()) {
+	list := m.open.Load()
+	if list == nil {
+		return
 	}
 	var set shardSet
 	for i := range list {
@@ -41,11 +74,11 @@ func (m *member) Cast(frames []byte) Sent {
 		}
 	}
 	if set == 0 {
-		return Sent{}
+		return
 	}
 	b := m.bus
-	d := b.delivery()
 	b.rlock(set)
+	defer b.runlock(set)
 	var (
 		subs [wire.MaxOpenSubs]*sub
 		n    int
@@ -60,12 +93,13 @@ func (m *member) Cast(frames []byte) Sent {
 	for i, s := range subs[:n] {
 		for _, h := range s.holders {
 			if h.member != m && (i == 0 || !h.member.holdsAny(subs[:i])) {
-				d.offer(h.door, frames)
+				f(h)
 			}
 		}
 	}
-	b.runlock(set)
-	return d.finish()
+	for _, f := range then {
+		f()
+	}
 }
 
 // holdsAny reports whether the session has any of the sub-channels open, whose
@@ -81,7 +115,7 @@ func (m *member) holdsAny(subs []*sub) bool {
 }
 
 // LimitedCast implements Index.
-func (b *Memory) LimitedCast(from wire.SessionID, refs wire.SubList, frames []byte, e *Event) Sent {
+func (b *Memory) LimitedCast(from wire.SessionID, refs wire.SubList, frames []byte) Sent {
 	var set shardSet
 	for _, ref := range refs {
 		if ref.Channel != 0 {
@@ -110,12 +144,7 @@ func (b *Memory) LimitedCast(from wire.SessionID, refs wire.SubList, frames []by
 			if m.id == from || !m.slots().active() || m.holdsAny(subs[:i]) {
 				continue
 			}
-			if len(frames) > 0 {
-				d.offer(h.door, frames)
-			}
-			if e != nil {
-				m.receiver.Receive(Delivery{Event: *e, Answer: func() {}})
-			}
+			d.offer(h.door, frames)
 		}
 	}
 	b.runlock(set)

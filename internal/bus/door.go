@@ -99,7 +99,7 @@ func (d *delivery) finish() Sent {
 		}
 	}
 	sent := d.sent
-	sent.Receivers = len(d.open)
+	sent.Receivers += len(d.open)
 	clear(d.open)
 	clear(d.over)
 	*d = delivery{open: d.open[:0], over: d.over[:0]}

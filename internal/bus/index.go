@@ -477,6 +477,55 @@ func (m *member) Close(ref wire.SubRef) (lost Loss, ok bool) {
 	return lost, ok
 }
 
+// Holdings implements Member. A holder without its sub-channel is about to be
+// entered: whoever enters it reads the rights after this.
+func (m *member) Holdings() []Holding {
+	var held []Holding
+	list := m.slots()
+	for i := range list {
+		if h := list[i].holder; h != nil {
+			held = append(held, holding{h, list[i].Sub.Channel != 0})
+		}
+	}
+	return held
+}
+
+// holding is a Holding.
+type holding struct {
+	*holder
+	wasOpen bool
+}
+
+// Sub implements Holding.
+func (h holding) Sub() wire.SubRef { return h.in.ref }
+
+// Open implements Holding.
+func (h holding) Open() bool { return h.wasOpen }
+
+// SetWritable implements Holding.
+func (h holding) SetWritable(writable bool) bool {
+	s := h.member.bus.shard(h.in.ref.Channel)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if h.at < 0 || !h.holder.open {
+		return false
+	}
+	h.member.change(func(list *slots) { list[list.find(h.holder)].Writable = writable })
+	return true
+}
+
+// Close implements Holding.
+func (h holding) Close() (lost Loss, ok bool) {
+	s := h.member.bus.shard(h.in.ref.Channel)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if h.at >= 0 {
+		lost, ok = h.member.loseLocked([]*holder{h.holder})
+		s.tidyLocked(h.in.ref.Channel)
+	}
+	return lost, ok
+}
+
 // Opened implements Member.
 func (m *member) Opened() Opened { return m.slots().opened() }
 

@@ -37,6 +37,8 @@ func Run(t *testing.T, open func(t *testing.T) bus.Bus) {
 		"closing":                 testClosing,
 		"channel list":            testChannelList,
 		"limited cast":            testLimitedCast,
+		"ping":                    testPing,
+		"holdings":                testHoldings,
 		"leave the index":         testLeaveIndex,
 		"closed under casts":      testCloseUnderCasts,
 		"senders closed":          testSendersClosed,
@@ -66,7 +68,11 @@ type mailbox struct {
 	got    []bus.Event
 	answer bool     // at once
 	owed   []func() // answers that were not given
+	info   string   // who the session is
 }
+
+// PeerInfo implements bus.Receiver.
+func (m *mailbox) PeerInfo() []byte { return []byte(m.info) }
 
 func newMailbox(answer bool) *mailbox {
 	m := &mailbox{answer: answer}

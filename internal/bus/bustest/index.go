@@ -25,6 +25,7 @@ type actor struct {
 func act(t *testing.T, b bus.Bus, n int, channels ...wire.ChannelID) *actor {
 	t.Helper()
 	a := &actor{door: NewDoor(), box: newMailbox(true)}
+	a.box.info = infoOf(n)
 	a.Member = b.Join(session(n), a.box, a.door)
 	if _, ok := a.Enter(user(n)); ok {
 		t.Fatal("a new session has lost something")
@@ -384,17 +385,83 @@ func testLimitedCast(t *testing.T, b bus.Bus) {
 	elsewhere.hold(t, ref(3, 0), false, true)
 	quiet.hold(t, ref(1, 0), true, false)
 	list := wire.SubList{1: ref(1, 0), 3: ref(2, 0), 4: ref(77, 1)}
-	same(t, "sent", b.LimitedCast(session(1), list, []byte("stat"), nil).Receivers, 2)
-	b.LimitedCast(session(1), list, []byte("ping"), &bus.Event{From: session(1), Text: "answer"})
-	b.LimitedCast(session(1), wire.SubList{}, []byte("no"), nil)
+	same(t, "sent", b.LimitedCast(session(1), list, []byte("stat")).Receivers, 2)
+	b.LimitedCast(session(1), wire.SubList{}, []byte("no"))
 	from.got(t, "")
 	quiet.got(t, "")
-	active.got(t, "stat ping")
-	elsewhere.got(t, "stat ping")
-	active.box.want(t, "answer")
-	elsewhere.box.want(t, "answer")
-	b.Publish(bus.Everybody(), bus.Event{Text: "end"})
-	quiet.box.want(t, "end")
+	active.got(t, "stat")
+	elsewhere.got(t, "stat")
+}
+
+func testPing(t *testing.T, b bus.Bus) {
+	from, both, active, quiet := act(t, b, 1), act(t, b, 2), act(t, b, 3), act(t, b, 4)
+	from.hold(t, ref(1, 0), true, false)
+	from.hold(t, ref(2, 0), true, false)
+	from.hold(t, ref(3, 0), false, false)
+	both.hold(t, ref(1, 0), false, true)
+	both.hold(t, ref(2, 0), false, false)
+	active.hold(t, ref(2, 0), false, false)
+	active.hold(t, ref(9, 0), false, true)
+	quiet.hold(t, ref(1, 0), true, false)
+	if sent, active := from.Ping([]byte("ping")); active || sent.Receivers != 0 {
+		t.Errorf("who is not active has pinged %+v", sent)
+	}
+	from.hold(t, ref(4, 0), true, true)
+	sent, ok := from.Ping([]byte("ping"))
+	same(t, "pinged", sent.Receivers, 2)
+	if !ok {
+		t.Error("who is active was told that it is not")
+	}
+	quiet.got(t, "")
+	both.got(t, "ping")
+	active.got(t, "ping")
+	// The answers come in one piece, in no order.
+	answers := from.door.Texts(1)
+	if want := infoOf(2) + infoOf(3); answers != want && answers != infoOf(3)+infoOf(2) {
+		t.Errorf("answers: got %q, want %q", answers, want)
+	}
+}
+
+func infoOf(n int) string { return fmt.Sprintf("<info%d>", n) }
+
+func testHoldings(t *testing.T, b bus.Bus) {
+	m, other := act(t, b, 1), act(t, b, 2)
+	m.hold(t, ref(1, 0), false, false)
+	m.hold(t, ref(2, 0), true, true)
+	other.hold(t, ref(1, 0), false, false)
+	other.hold(t, ref(2, 0), false, false)
+	opening, err := m.Open(ref(3, 0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	held := make(map[wire.SubRef]bus.Holding)
+	for _, h := range m.Holdings() {
+		held[h.Sub()] = h
+	}
+	same(t, "holdings", len(held), 3)
+	same(t, "open ones", held[ref(1, 0)].Open() && held[ref(2, 0)].Open() && !held[ref(3, 0)].Open(), true)
+	same(t, "made writable", held[ref(1, 0)].SetWritable(true), true)
+	same(t, "not open yet", held[ref(3, 0)].SetWritable(true), false)
+	m.Cast([]byte("a"))
+	other.got(t, "a")
+
+	lost, ok := held[ref(2, 0)].Close()
+	same(t, "closed", ok, true)
+	same(t, "lost", lost, bus.Loss{
+		Session: session(1), User: user(1), Before: wire.SubList{ref(1, 0), ref(2, 0)}, After: wire.SubList{ref(1, 0)}, Active: true,
+	})
+	m.hold(t, ref(2, 0), false, false) // another one: the old holding is over
+	same(t, "set after the end", held[ref(2, 0)].SetWritable(true), false)
+	if _, ok := held[ref(2, 0)].Close(); ok {
+		t.Error("a holding was closed twice")
+	}
+	if _, ok := held[ref(3, 0)].Close(); ok {
+		t.Error("what was not open has been closed")
+	}
+	same(t, "opening that was closed", opening.Enable(true, true), false)
+	opened := m.Opened()
+	same(t, "open", opened.List(), wire.SubList{ref(1, 0), ref(2, 0)})
+	same(t, "writable", opened.Writable(), wire.SubList{ref(1, 0)})
 }
 
 func testLeaveIndex(t *testing.T, b bus.Bus) {
@@ -422,7 +489,7 @@ func testLeaveIndex(t *testing.T, b bus.Bus) {
 	stays.Cast([]byte("a"))
 	gone.Cast([]byte("b"))
 	b.ToMembers(1, user(2), []byte("c"))
-	b.LimitedCast(session(1), wire.SubList{ref(1, 0)}, []byte("d"), &bus.Event{Text: "d"})
+	b.LimitedCast(session(1), wire.SubList{ref(1, 0)}, []byte("d"))
 	if _, err := b.CloseHolders(t.Context(), ref(1, 0), []byte("e")); err != nil {
 		t.Fatal(err)
 	}
