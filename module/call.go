@@ -10,6 +10,10 @@ import (
 
 // Runtime is what runs a command: it carries frames between the command and
 // its session. Its methods may be called from several goroutines.
+//
+// A runtime that runs inline commands where nothing may wait also has a method
+// MayWait() bool, which returns false for such a call (Call.MayWait). It runs a
+// command again that returns ErrMustWait.
 type Runtime interface {
 	// Send hands a frame to the client of the session. It waits while the
 	// client reads slowly, and fails when the call has ended. The payload
@@ -64,6 +68,14 @@ func (c *Call) End() {
 // Session returns what the command may know of its session, as of now. The
 // value is shared and must not be changed.
 func (c *Call) Session() *Session { return c.runtime.Session() }
+
+// MayWait reports whether the command may wait in this run. It always may
+// unless it is inline; an inline command that may not returns ErrMustWait when
+// it would have to.
+func (c *Call) MayWait() bool {
+	r, ok := c.runtime.(interface{ MayWait() bool })
+	return !ok || r.MayWait()
+}
 
 // Send hands a frame to the client. It waits while the client reads slowly.
 // The payload belongs to the call from then on.

@@ -106,6 +106,28 @@ func TestFrames(t *testing.T) {
 	}
 }
 
+// unbound is a runtime that does not say whether a call may wait; bound does.
+type (
+	unbound struct{ module.Runtime }
+	bound   struct {
+		unbound
+		may bool
+	}
+)
+
+func (b bound) MayWait() bool { return b.may }
+
+func TestMayWait(t *testing.T) {
+	for _, tt := range []struct {
+		runtime module.Runtime
+		want    bool
+	}{{unbound{}, true}, {bound{may: true}, true}, {bound{may: false}, false}} {
+		if got := module.NewCall(tt.runtime, 300, "probe", wire.Frame{}, module.Args{}).MayWait(); got != tt.want {
+			t.Errorf("%+v: got %v", tt.runtime, got)
+		}
+	}
+}
+
 // Frames of other types are ignored while a prompt is open.
 func TestPrompt(t *testing.T) {
 	call := moduletest.Start(t, probing(func(ctx context.Context, c *module.Call) error {

@@ -2,6 +2,7 @@ package module
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -58,6 +59,7 @@ type Command struct {
 	Hints  Hints
 	// Inline marks a short command that never blocks: it neither prompts nor
 	// receives, waits for nothing, and may run on the session's own goroutine.
+	// One that now and then has to wait returns ErrMustWait there.
 	Inline bool
 	Run    func(ctx context.Context, c *Call) error
 }
@@ -183,6 +185,13 @@ func Invalid(format string, args ...any) error {
 // ErrAborted ends the call with ABORTED and no text: the user has answered a
 // prompt with nothing, or has said no.
 var ErrAborted error = &Failure{Code: wire.Aborted}
+
+// ErrMustWait is what an inline command returns when it finds that it has to
+// wait where it may not (Call.MayWait). The host then runs its function again
+// from the beginning, with the same frame, on a goroutine where it may. Until
+// it returns ErrMustWait the command has sent nothing, changed nothing and left
+// its input as it was. Any other command that returns it fails.
+var ErrMustWait = errors.New("the command has to wait")
 
 // The causes with which the context of a call ends.
 var (

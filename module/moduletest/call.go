@@ -36,6 +36,7 @@ type Call struct {
 	rt   *runtime
 	done chan struct{} // closed when the command's function has returned
 
+	again  bool   // an inline command was run again; owned by the command's goroutine until done is closed
 	result Result // of the call, when done is closed
 	ended  bool   // the script has named the end
 }
@@ -48,6 +49,9 @@ type Result struct {
 	// neither a *module.Failure nor the end of the context, Code is
 	// EXECUTION_FAIL, or CRASH, and a host would send ERR with a message id.
 	Err error
+	// Again tells that the command is inline, returned module.ErrMustWait and was
+	// run again where it may wait.
+	Again bool
 }
 
 // Start calls the command with argument text, in a frame of the type that it
@@ -85,6 +89,7 @@ func StartFrame(t testing.TB, cfg Config, first wire.Frame) *Call {
 		defer close(c.done)
 		defer cancel(nil)
 		c.result = c.run(ctx, cfg, first)
+		c.result.Again = c.again
 		c.rt.finish()
 	}()
 	t.Cleanup(c.cleanup)
@@ -160,9 +165,27 @@ func (c *Call) call(ctx context.Context, cfg Config, first wire.Frame) (err erro
 	if desc.Input == module.TextInput {
 		first.Payload = nil
 	}
-	call := module.NewCall(c.rt, cfg.ID, cfg.Name, first, args)
-	defer call.End()
-	return desc.Run(ctx, call)
+	once := func() error {
+		call := module.NewCall(c.rt, cfg.ID, cfg.Name, first, args)
+		defer call.End()
+		return desc.Run(ctx, call)
+	}
+	if !desc.Inline {
+		return once()
+	}
+	sent, input := c.rt.sentSoFar(), bytes.Clone(first.Payload)
+	if err = once(); !errors.Is(err, module.ErrMustWait) {
+		return err
+	}
+	switch {
+	case c.rt.sentSoFar() != sent:
+		return errors.New("it has sent something before it returned ErrMustWait")
+	case !bytes.Equal(first.Payload, input):
+		return errors.New("it has changed its input before it returned ErrMustWait")
+	}
+	c.again = true
+	c.rt.allowWaiting()
+	return once()
 }
 
 // cleanup ends the command with the test.

@@ -17,6 +17,10 @@
 // ids and log lines for errors that are not for clients, is not there: such an
 // error is in Result.Err.
 //
+// An inline command is not let wait. When it returns module.ErrMustWait it is run
+// again, and may; Result.Again tells so. It fails if it has sent something
+// before, or changed its input.
+//
 // The methods of a Call belong to the test's goroutine, because they end the
 // test when something is wrong. The command runs on a goroutine of its own,
 // which has ended when the test has.

@@ -212,7 +212,37 @@ func TestCall(t *testing.T) {
 			cmd.Inline = true
 			c := moduletest.Start(t, cmd, "")
 			c.Expect(wire.PromptText, "?")
-			c.End(wire.ExecutionFail)
+			if r := c.End(wire.ExecutionFail); r.Again {
+				t.Error("it was run again")
+			}
+		},
+		"an inline command that must wait is run again": func(t *testing.T) {
+			cmd := command(func(ctx context.Context, c *module.Call) error {
+				if !c.MayWait() {
+					return fmt.Errorf("full: %w", module.ErrMustWait)
+				}
+				answer, err := c.Prompt(ctx, string(c.Input)+"?")
+				return errors.Join(err, c.Text(ctx, answer))
+			})
+			cmd.Inline, cmd.Input = true, module.AnyInput
+			c := moduletest.StartFrame(t, moduletest.Config{Command: cmd}, wire.Frame{Type: wire.Bytes, Payload: []byte("in")})
+			c.Answer("in?", "out")
+			c.ExpectText("out")
+			if r := c.End(wire.NoErrors); !r.Again {
+				t.Error("it was not run again")
+			}
+		},
+		"an unknown switch is named once": func(t *testing.T) {
+			cmd := command(func(_ context.Context, c *module.Call) error {
+				if !c.MayWait() {
+					return module.ErrMustWait
+				}
+				return nil
+			})
+			cmd.Inline = true
+			c := moduletest.Start(t, cmd, "-x")
+			c.Next()
+			c.End(wire.NoErrors)
 		},
 	}
 	for name, test := range tests {
@@ -466,6 +496,43 @@ func TestStrict(t *testing.T) {
 					t.Errorf("the script failed with %q, want %q", got, test.want)
 				}
 			})
+		})
+	}
+}
+
+// What an inline command may not do before it asks to be run again, and who may
+// not ask.
+func TestMustWait(t *testing.T) {
+	for name, test := range map[string]struct {
+		first  run // of the run that may not wait
+		inline bool
+		want   string
+	}{
+		"sends": {func(ctx context.Context, c *module.Call) error {
+			return errors.Join(c.Text(ctx, "x"), module.ErrMustWait)
+		}, true, "sent something"},
+		"changes its input": {func(_ context.Context, c *module.Call) error {
+			clear(c.Input)
+			return module.ErrMustWait
+		}, true, "changed its input"},
+		"asks twice":      {nil, true, module.ErrMustWait.Error()},
+		"may wait anyway": {nil, false, module.ErrMustWait.Error()},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cmd := command(func(ctx context.Context, c *module.Call) error {
+				if test.first != nil && !c.MayWait() {
+					return test.first(ctx, c)
+				}
+				return module.ErrMustWait
+			})
+			cmd.Inline, cmd.Input = test.inline, module.AnyInput
+			c := moduletest.StartFrame(t, moduletest.Config{Command: cmd}, wire.Frame{Type: wire.Bytes, Payload: []byte("in")})
+			if name == "sends" {
+				c.ExpectText("x")
+			}
+			if r := c.End(wire.ExecutionFail); r.Err == nil || !strings.Contains(r.Err.Error(), test.want) {
+				t.Errorf("Err = %v, want %s", r.Err, test.want)
+			}
 		})
 	}
 }

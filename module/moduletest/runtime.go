@@ -55,11 +55,12 @@ func encode(p wire.Payload) []byte {
 type runtime struct {
 	// Fixed after Start.
 	cancel context.CancelCauseFunc
-	inline bool
 	gone   chan struct{} // closed when abandoned
 
 	mu           sync.Mutex
 	changed      chan struct{} // closed and replaced when something below changes; nil: nobody waits
+	inline       bool          // the command may not wait
+	sent         int           // frames and asyncs, ever
 	session      *module.Session
 	in           []wire.Frame
 	out          []output
@@ -109,6 +110,27 @@ func (r *runtime) Session() *module.Session {
 	return r.session
 }
 
+// MayWait is the optional method of module.Runtime.
+func (r *runtime) MayWait() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return !r.inline
+}
+
+// allowWaiting lets an inline command wait from now on.
+func (r *runtime) allowWaiting() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.inline = false
+}
+
+// sentSoFar returns how much the command has handed out, taken or not.
+func (r *runtime) sentSoFar() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.sent
+}
+
 // Send implements module.Runtime.
 func (r *runtime) Send(ctx context.Context, t wire.TypeID, payload []byte) error {
 	if len(payload) > wire.MaxPayload {
@@ -143,6 +165,7 @@ func (r *runtime) put(ctx context.Context, o output) error {
 		case r.outBytes < maxOut || r.inline:
 			r.out = append(r.out, o)
 			r.outBytes += len(o.payload)
+			r.sent++
 			r.asked = r.asked || o.async == nil && (o.typ == wire.PromptText || o.typ == wire.PrivText)
 			r.wake()
 			return nil
@@ -153,11 +176,11 @@ func (r *runtime) put(ctx context.Context, o output) error {
 
 // Receive implements module.Runtime.
 func (r *runtime) Receive(ctx context.Context) (wire.TypeID, []byte, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	if r.inline {
 		return 0, nil, errInline
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
 	for {
 		switch {
 		case r.abandoned:
