@@ -45,8 +45,9 @@ type Store struct {
 
 // statements are prepared once: reads on both sides, writes on the writer.
 type statements struct {
-	read, candidate byKey // on r
-	find, judged    byKey // the same on w
+	read, candidate byKey     // on r
+	find, judged    byKey     // the same on w
+	login           *sql.Stmt // on r
 
 	insert, update, remove, recovery *sql.Stmt
 	tally, touch, nobody             *sql.Stmt
@@ -131,6 +132,7 @@ func (s *Store) prepare(ctx context.Context) error {
 		stmt **sql.Stmt
 		text string
 	}{
+		{s.r, &s.stmt.login, selectLogin},
 		{s.r, &s.stmt.read.id, selectByID}, {s.r, &s.stmt.read.name, selectByName}, {s.r, &s.stmt.read.email, selectByEmail},
 		{s.w, &s.stmt.find.id, selectByID}, {s.w, &s.stmt.find.name, selectByName}, {s.w, &s.stmt.find.email, selectByEmail},
 		{s.r, &s.stmt.candidate.id, candidateByID}, {s.r, &s.stmt.candidate.name, candidateByName}, {s.r, &s.stmt.candidate.email, candidateByEmail},

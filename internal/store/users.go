@@ -15,6 +15,7 @@ import (
 	"unicode/utf8"
 
 	"mrci.dev/mrci/internal/account"
+	"mrci.dev/mrci/internal/channel"
 	"mrci.dev/mrci/internal/names"
 	"mrci.dev/mrci/wire"
 )
@@ -34,6 +35,12 @@ const (
 	selectByID    = selectRecord + `user_id = $1`
 	selectByName  = selectRecord + `name_key = $1`
 	selectByEmail = selectRecord + `email_key = $1`
+
+	// The channels are a text because a row is all that is read.
+	selectLogin = `SELECT ` + userColumns + `,
+		coalesce((SELECT string_agg(channel_id, ' ') FROM (
+			SELECT channel_id FROM channel_members WHERE user_id = $1 AND pending_invite = 0 ORDER BY seq LIMIT $2)), '')
+		FROM users WHERE user_id = $1`
 
 	// Reads the account of an attempt or else its stand-in, and whether it is
 	// the account. Both are always looked for, and then one row is read.
@@ -70,6 +77,26 @@ func (s *Store) Account(ctx context.Context, key account.Key) (account.Record, e
 	stmt, value := s.stmt.read.by(key)
 	r, err := scanRecord(stmt.QueryRowContext(ctx, value), nil)
 	return r, wrap(ctx, "read account", err)
+}
+
+// Login reads what a session has to know of the user that it is logged in as:
+// the account, and the channels of which it is a member, the oldest
+// membership first. It is one query.
+func (s *Store) Login(ctx context.Context, id wire.UserID) (account.User, []wire.ChannelID, error) {
+	var list string
+	u, err := scanUser(s.stmt.login.QueryRowContext(ctx, id[:], channel.MaxChannels), nil, []any{&list})
+	if err != nil {
+		return account.User{}, nil, wrap(ctx, "read account", err)
+	}
+	var channels []wire.ChannelID
+	for field := range strings.FieldsSeq(list) {
+		ch, err := strconv.ParseUint(field, 10, 64)
+		if err != nil {
+			return account.User{}, nil, wrap(ctx, "read account", fmt.Errorf("channel of user %s: %w", id, err))
+		}
+		channels = append(channels, wire.ChannelID(ch))
+	}
+	return u, channels, nil
 }
 
 // by returns the statement that finds key, and its first parameter.
