@@ -18,7 +18,7 @@ func (c commands) request() *module.Command {
 		Short: "ask a peer for a link",
 		Long: "Asks the session with this id for a link, over which both send each other frames with to_peer. It accepts with p2p_open or " +
 			"declines with p2p_close. If it has asked you before, the link is made at once. You can have 100 requests open.",
-	}, c.Peers.Request)
+	}, func(from, to wire.SessionID) error { return c.Peers.Request(from, to) })
 }
 
 func (c commands) open() *module.Command {
@@ -28,7 +28,7 @@ func (c commands) open() *module.Command {
 		Long: "Accepts the request of the session with this id: from now on both send each other frames with to_peer. " +
 			"ls_p2p shows who has asked. You can have 100 links.",
 		Hints: module.Hints{Idempotent: true},
-	}, c.Peers.Accept)
+	}, func(from, to wire.SessionID) error { return c.Peers.Accept(from, to) })
 }
 
 func (c commands) end() *module.Command {

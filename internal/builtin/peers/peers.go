@@ -6,14 +6,11 @@ import (
 
 	"mrci.dev/mrci/internal/access"
 	"mrci.dev/mrci/internal/bus"
+	"mrci.dev/mrci/internal/hub"
 	"mrci.dev/mrci/internal/registry"
 	"mrci.dev/mrci/module"
 	"mrci.dev/mrci/wire"
 )
-
-// ErrTooManyRequests: the session has made more p2p requests lately than the
-// configuration allows.
-var ErrTooManyRequests = errors.New("the session has made too many requests lately")
 
 // Peers are the sessions of this host, as the commands of one of them reach the
 // others. No method waits. What a method takes as data is the caller's and is
@@ -31,7 +28,7 @@ type Peers interface {
 
 	// Request asks a peer for a link, or accepts the peer's own request.
 	// bus.ErrSelf, ErrNoPeer, ErrLinked, ErrAsked, ErrLinks, ErrPeerLinks, and
-	// ErrTooManyRequests.
+	// hub.ErrTooManyRequests.
 	Request(from, to wire.SessionID) error
 	// Accept does what a peer has asked for. bus.ErrLinked, ErrNotAsked,
 	// ErrLinks, ErrPeerLinks.
@@ -61,7 +58,7 @@ type commands struct{ Config }
 func Commands(cfg Config) []registry.Builtin {
 	c := commands{cfg}
 	return []registry.Builtin{
-		{Command: c.cast()},
+		{Command: c.cast(), Cast: true},
 		{Command: c.ping()},
 		{Command: c.request()},
 		{Command: c.open()},
@@ -84,7 +81,7 @@ var reasons = []struct {
 	{bus.ErrNoPeer, wire.ExecutionFail, "There is no session with this id now; ping_peers tells who is there."},
 	{bus.ErrLinks, wire.ExecutionFail, "You have 100 open requests or 100 links, which is the most; end one with p2p_close first."},
 	{bus.ErrPeerLinks, wire.ExecutionFail, "This peer has no room for another request or link; try again later."},
-	{ErrTooManyRequests, wire.ExecutionFail, "You have made too many requests in the last minute; try again in a minute."},
+	{hub.ErrTooManyRequests, wire.ExecutionFail, "You have made too many requests in the last minute; try again in a minute."},
 	{bus.ErrPeerDropped, wire.ExecutionFail, "This peer takes nothing any more, because its connection is about to end; your frame was not sent."},
 }
 

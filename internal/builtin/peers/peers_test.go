@@ -11,6 +11,7 @@ import (
 
 	"mrci.dev/mrci/internal/builtin/peers"
 	"mrci.dev/mrci/internal/bus"
+	"mrci.dev/mrci/internal/hub"
 	"mrci.dev/mrci/module"
 	"mrci.dev/mrci/wire"
 )
@@ -104,7 +105,7 @@ func TestReasons(t *testing.T) {
 		{"p2p_request", bus.ErrNoPeer, wire.ExecutionFail, "There is no session with this id now; ping_peers tells who is there."},
 		{"p2p_request", bus.ErrLinks, wire.ExecutionFail, many},
 		{"p2p_request", bus.ErrPeerLinks, wire.ExecutionFail, peersMany},
-		{"p2p_request", peers.ErrTooManyRequests, wire.ExecutionFail, "You have made too many requests in the last minute; try again in a minute."},
+		{"p2p_request", hub.ErrTooManyRequests, wire.ExecutionFail, "You have made too many requests in the last minute; try again in a minute."},
 		{"p2p_open", bus.ErrLinked, wire.InvalidParams, linked},
 		{"p2p_open", bus.ErrNotAsked, wire.InvalidParams, "This peer has not asked you for a link; ask it with p2p_request."},
 		{"p2p_open", bus.ErrLinks, wire.ExecutionFail, many},
@@ -327,7 +328,7 @@ func TestInlineNeverWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
 		for _, answer := range []error{
-			nil, errors.New("broken"), peers.ErrTooManyRequests, bus.ErrSelf, bus.ErrNoPeer, bus.ErrLinked, bus.ErrAsked, bus.ErrNotAsked,
+			nil, errors.New("broken"), hub.ErrTooManyRequests, bus.ErrSelf, bus.ErrNoPeer, bus.ErrLinked, bus.ErrAsked, bus.ErrNotAsked,
 			bus.ErrNotLinked, bus.ErrLinks, bus.ErrPeerLinks, bus.ErrLinkFull, bus.ErrPeerDropped,
 		} {
 			f := &fake{err: answer}

@@ -1,0 +1,115 @@
+package hub
+
+import (
+	"sync"
+
+	"mrci.dev/mrci/internal/bus"
+	"mrci.dev/mrci/wire"
+)
+
+// Seat is a session's place in the hub. Enter, SetChannels, Logout and Leave
+// are called by the session's owner, one after the other; the rest may be called
+// from any goroutine. None of its methods waits for a store, another session or
+// a socket.
+type Seat struct {
+	// Fixed after Join.
+	hub      *Hub
+	id       wire.SessionID
+	occupant Occupant
+	member   bus.Member
+	opening  chan struct{} // holds a token while nobody opens, closes or judges
+
+	user wire.UserID // guarded by the hub's mu
+
+	presence sync.Mutex // held while peers are told what the session has open
+	silent   bool       // guarded by presence: peers have been told that it is gone
+}
+
+// Join gives a session a seat. door leads to its client.
+func (h *Hub) Join(id wire.SessionID, occupant Occupant, door bus.Door) *Seat {
+	s := &Seat{hub: h, id: id, occupant: occupant, opening: make(chan struct{}, 1)}
+	s.opening <- struct{}{}
+	s.member = h.cfg.Bus.Join(id, occupant, door)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.seats[id] = s
+	return s
+}
+
+// SetUser tells as whom the session is logged in, or is about to be: what is
+// published to the user reaches it from then on.
+func (s *Seat) SetUser(user wire.UserID) { s.member.SetUser(user) }
+
+// Enter makes the session take part in channels as the user. Its channels are
+// read then, between Changes and SetChannels.
+func (s *Seat) Enter(user wire.UserID) {
+	s.sit(user)
+	s.closed(s.member.Enter(user))
+	s.presence.Lock()
+	s.silent = false
+	s.presence.Unlock()
+}
+
+// Changes and SetChannels are those of bus.Member.
+func (s *Seat) Changes() uint64 { return s.member.Changes() }
+
+// SetChannels makes channels the session's channel list, unless they have
+// changed since.
+func (s *Seat) SetChannels(since uint64, channels []wire.ChannelID) bool {
+	return s.member.SetChannels(since, channels)
+}
+
+// Logout makes the session take part in nothing: what it has open closes, and
+// peers are told (protocol 6 and 7).
+func (s *Seat) Logout() {
+	s.sit(wire.UserID{})
+	s.member.CloseLinks(s.sessionFrame(wire.P2PClose))
+	s.closed(s.member.Enter(wire.UserID{}))
+}
+
+// Leave is Logout for good: nothing is delivered any more once it has returned.
+func (s *Seat) Leave() {
+	h := s.hub
+	s.sit(wire.UserID{})
+	h.mu.Lock()
+	delete(h.seats, s.id)
+	h.mu.Unlock()
+	s.member.CloseLinks(s.sessionFrame(wire.P2PClose))
+	s.closed(s.member.Leave())
+}
+
+// sit enters the seat among those of the user.
+func (s *Seat) sit(user wire.UserID) {
+	h := s.hub
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if set := h.users[s.user]; set != nil {
+		delete(set, s)
+		if len(set) == 0 {
+			delete(h.users, s.user)
+		}
+	}
+	s.user = user
+	if user.IsZero() {
+		return
+	}
+	if h.users[user] == nil {
+		h.users[user] = make(map[*Seat]struct{})
+	}
+	h.users[user][s] = struct{}{}
+}
+
+// Cast sends frames, which are under ASYNC_CAST already and are not changed any
+// more, to all who listen where the session may cast.
+func (s *Seat) Cast(frames []byte) bus.Sent { return s.member.Cast(frames) }
+
+// Cast sends a frame of a session to all who listen where it may cast
+// (commands 7, cast).
+func (h *Hub) Cast(from wire.SessionID, t wire.TypeID, data []byte) error {
+	s, err := h.seat(from)
+	if err != nil {
+		return err
+	}
+	s.occupant.Pace(s.Cast(wire.AppendFrame(nil, t, wire.CmdID(wire.AsyncCast), 0, data)))
+	return nil
+}
