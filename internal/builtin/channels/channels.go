@@ -48,6 +48,11 @@ type Rules interface {
 // Events tells sessions what has changed. It is called when the change is
 // stored, and only then.
 type Events interface {
+	// Turn waits until nobody else changes a channel: changes are made and told
+	// one after the other, so that what is stored and what sessions know change
+	// in the same order. Between Turn and done a command makes its change and
+	// calls Changed.
+	Turn(ctx context.Context) (done func(), err error)
 	// Changed acts on a change, which has the async id and the payload of
 	// commands 1.9, for all sessions of the host, the caller's own included.
 	//
@@ -178,7 +183,12 @@ type event struct {
 func (c commands) changing(cmd module.Command, do func(ctx context.Context, who channel.Caller, args module.Args) ([]event, error)) *module.Command {
 	cmd.Class = module.Ranked
 	cmd.Run = func(ctx context.Context, call *module.Call) error {
-		who, err := caller(call)
+		done, err := c.Events.Turn(ctx)
+		if err != nil {
+			return err
+		}
+		defer done()
+		who, err := caller(call) // as the session is in its turn
 		if err != nil {
 			return err
 		}

@@ -50,6 +50,8 @@ type outside struct {
 	refuse         error         // of Set and Close
 }
 
+func (o *outside) Turn(context.Context) (done func(), err error) { return func() {}, nil }
+
 func (o *outside) Changed(ctx context.Context, id wire.AsyncID, p wire.Payload, change channel.Change) error {
 	o.events = append(o.events, event{id, p, change})
 	if o.changed != nil {
