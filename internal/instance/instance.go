@@ -71,6 +71,9 @@ func (a *Async) Done(err error) { a.done <- err }
 type End struct {
 	Code wire.ReturnCode
 	Data []byte
+	// MustWait: an inline command has to be run where it may wait; it has sent
+	// nothing.
+	MustWait bool
 }
 
 // Instance is one call of a command that runs on a goroutine of its own.
@@ -427,6 +430,8 @@ func Run(ctx context.Context, rt module.Runtime, cmd *module.Listed, first wire.
 	case errors.Is(err, errPromptTimeout):
 		say("The answer took too long.")
 		return End{Code: wire.Aborted}
+	case errors.Is(err, module.ErrMustWait):
+		return End{MustWait: true}
 	}
 	id := newMessageID()
 	log.Error("command did not work", "cmd", cmd.Name, "msgid", id, "err", err)

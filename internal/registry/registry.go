@@ -38,6 +38,9 @@ type Builtin struct {
 	When    Flags
 	// Needs are flags without which the command is offered to nobody.
 	Needs Flags
+	// Cast marks the command whose frames go to other clients as they are
+	// (commands 7, cast), so that sessions can send them by the batch.
+	Cast bool
 }
 
 // RankKey names a command that a rank can be assigned to (state 1.7).
@@ -53,6 +56,7 @@ type Ranks map[RankKey]wire.Rank
 type Registry struct {
 	// Fixed after New.
 	entries []*entry
+	cast    wire.CmdID // 0: there is none
 
 	current atomic.Pointer[listing]
 
@@ -94,6 +98,9 @@ func New(builtins []Builtin, library string, flags Flags, ranks Ranks) (*Registr
 		id := int(wire.FirstCmdID) + i
 		if id > 0xffff {
 			return nil, fmt.Errorf("command %s: no id left", cmd.Name)
+		}
+		if b.Cast {
+			r.cast = wire.CmdID(id)
 		}
 		listed := &module.Listed{ID: wire.CmdID(id), Name: cmd.Name, Library: library, Command: cmd}
 		r.entries = append(r.entries, newEntry(listed, b))
@@ -144,6 +151,9 @@ func (r *Registry) Offer(rank wire.Rank) *Snapshot {
 // Current reports whether a snapshot is of the present listing: ranks and
 // settings have not changed since it was offered.
 func (r *Registry) Current(s *Snapshot) bool { return s != nil && s.listing == r.current.Load() }
+
+// Cast returns the id of the command that is marked so; 0 when there is none.
+func (r *Registry) Cast() wire.CmdID { return r.cast }
 
 // Known returns the command with the id, offered or not; nil when there is none.
 func (r *Registry) Known(id wire.CmdID) *module.Listed {

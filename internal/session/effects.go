@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"mrci.dev/mrci/internal/account"
+	"mrci.dev/mrci/internal/hub"
 	"mrci.dev/mrci/internal/instance"
 	"mrci.dev/mrci/module"
 	"mrci.dev/mrci/wire"
@@ -58,22 +59,41 @@ func subject(a *instance.Async) (user wire.UserID, ok bool) {
 func (s *Session) loadUser(c *call, a *instance.Async, id wire.UserID) {
 	s.job = a
 	// What happens to the account from here on reaches the session, which then
-	// reads it once more.
+	// reads it once more; so do changes of its channels, unless the session is
+	// somebody else's as yet, who keeps what is open if the login fails.
 	s.incoming = id
-	s.member.SetUser(id)
+	s.seat.SetUser(id)
+	if s.user == nil {
+		s.seat.Enter(id)
+	}
+	s.readLogin(c, a, id)
+}
+
+// readLogin is the reading of loadUser.
+func (s *Session) readLogin(c *call, a *instance.Async, id wire.UserID) {
+	since := s.seat.Changes()
 	s.group.Go(func() { // ends with the query
-		user, err := s.cfg.Users.User(s.ctx, id)
+		user, channels, err := s.cfg.Users.Login(s.ctx, id)
 		s.post(func() {
-			s.job = nil
 			wanted := s.incoming == id
-			s.incoming = wire.UserID{}
 			switch {
 			case s.calls[c.key] != c:
 				// Stopped meanwhile: no login is left behind.
 				err = instance.ErrAbandoned
 			case err == nil && (!wanted || user.Locked), errors.Is(err, account.ErrNotFound):
 				err = module.Invalid("The account was locked, recovered or removed a moment ago; you are not logged in.")
+			case err == nil && s.user != nil:
+				s.logout()
+				s.seat.SetUser(id)
+				s.seat.Enter(id)
+				s.readLogin(c, a, id)
+				return
+			case err == nil && !s.seat.SetChannels(since, channels):
+				s.readLogin(c, a, id) // one of them has changed meanwhile
+				return
 			}
+			s.job = nil
+			s.incoming = wire.UserID{}
 			if err != nil {
 				s.keepUser()
 				a.Done(err)
@@ -94,10 +114,11 @@ func (s *Session) loadUser(c *call, a *instance.Async, id wire.UserID) {
 // old account meanwhile has not reached the session, so it is read again.
 func (s *Session) keepUser() {
 	if s.user == nil {
-		s.member.SetUser(wire.UserID{})
+		s.seat.SetUser(wire.UserID{})
+		s.seat.Logout()
 		return
 	}
-	s.member.SetUser(s.user.ID)
+	s.seat.SetUser(s.user.ID)
 	s.refreshers = append(s.refreshers, refresher{done: func() {}, quiet: true})
 }
 
@@ -141,14 +162,17 @@ func (s *Session) login(user account.User) {
 	s.become(user)
 }
 
-// logout makes the session nobody's (state 9).
+// logout makes the session nobody's (state 9). Its peers are told, and the owner
+// override ends.
 func (s *Session) logout() {
 	if s.user == nil {
 		return
 	}
 	s.log.Info("logout", "user", s.user.Name)
 	s.user = nil
-	s.member.SetUser(wire.UserID{})
+	s.seat.SetUser(wire.UserID{})
+	s.renewView() // nobody sets the override of who has left, or asks for a link
+	s.seat.Logout()
 	s.conn.SetFrameLimit(s.cfg.Limits().AnonymousFrame)
 	s.conn.SetHighWater(s.cfg.Limits().AnonymousOutput)
 	s.budget.Store(int64(s.cfg.Limits().AnonymousInput))
@@ -159,10 +183,7 @@ func (s *Session) logout() {
 // myInfo is what the client is told about its own login.
 func (s *Session) myInfo() *wire.Account {
 	return &wire.Account{
-		Peer: wire.Peer{
-			Session: s.conn.ID(), User: s.user.ID, Name: s.user.Name,
-			App: s.conn.Header().AppName, Display: s.user.Display,
-		},
+		Peer:  *hub.Info(s.View()),
 		Email: s.user.Email, Rank: s.user.Rank, EmailVerified: s.user.EmailVerified,
 	}
 }
@@ -170,19 +191,44 @@ func (s *Session) myInfo() *wire.Account {
 // renewView publishes what commands may know of the session.
 func (s *Session) renewView() {
 	h := s.conn.Header()
+	s.viewing.Lock()
+	defer s.viewing.Unlock()
+	if s.user == nil {
+		s.override = false
+	}
 	s.view.Store(&module.Session{
 		ID: s.conn.ID(), Addr: s.conn.Remote().Addr(), App: h.AppName, ModInst: h.ModInst,
-		Revision: 2, User: s.user, Commands: s.offered.Commands(),
+		Revision: 2, User: s.user, Override: s.override, Commands: s.offered.Commands(),
 	})
 }
 
+// SetOverride implements hub.Occupant.
+func (s *Session) SetOverride(user wire.UserID, on bool) bool {
+	s.viewing.Lock()
+	defer s.viewing.Unlock()
+	view := *s.view.Load()
+	if view.User == nil || view.User.ID != user {
+		return false
+	}
+	s.override, view.Override = on, on
+	s.view.Store(&view)
+	return true
+}
+
+// PeerInfo implements bus.Receiver.
+func (s *Session) PeerInfo() []byte { return hub.InfoFrame(s.View()) }
+
 // runInline runs a short command on the owner's goroutine.
-func (s *Session) runInline(c *call, f wire.Frame) {
-	s.cfg.Counters.Calls.Add(1)
+func (s *Session) runInline(c *call, f wire.Frame, owned bool) {
 	s.note(c, f)
 	s.inline = c
 	end := instance.Run(s.ctx, (*inlineRuntime)(s), c.listed, f, s.log)
 	s.inline = nil
+	if end.MustWait {
+		s.startCall(c.key, c.listed, f, owned)
+		return
+	}
+	s.cfg.Counters.Calls.Add(1)
 	s.cfg.Counters.ended(end.Code)
 	s.idle(c.key.cmd, c.key.branch, end.Code, end.Data)
 	s.audit(c, end.Code)
@@ -213,6 +259,9 @@ func (r *inlineRuntime) Send(_ context.Context, t wire.TypeID, payload []byte) e
 func (r *inlineRuntime) Receive(context.Context) (wire.TypeID, []byte, error) {
 	return 0, nil, errInline
 }
+
+// MayWait tells the command that it may not.
+func (r *inlineRuntime) MayWait() bool { return false }
 
 // Checkpoint implements module.Runtime.
 func (r *inlineRuntime) Checkpoint(ctx context.Context) error { return ctx.Err() }

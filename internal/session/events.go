@@ -63,6 +63,9 @@ func (s *Session) rank() wire.Rank {
 // id besides (commands 1.9). The client's list is not told yet.
 func (s *Session) evict(async wire.AsyncID, id wire.UserID, text string) {
 	s.incoming = wire.UserID{} // a login under way finds that out
+	if s.user == nil {
+		s.seat.Logout()
+	}
 	if s.user == nil || s.user.ID != id {
 		return
 	}
@@ -178,9 +181,13 @@ func userOf(user account.User) *module.User {
 
 // become takes over what the account says, and tells the client.
 func (s *Session) become(user account.User) {
+	before := s.user
 	s.user = userOf(user)
 	s.rights = s.cfg.Registry.Offer(user.Rank)
 	s.renewView()
+	if before != nil && (before.Name != s.user.Name || before.Display != s.user.Display) {
+		s.seat.Renamed()
+	}
 	s.frame(wire.MyInfo, wire.CmdID(wire.AsyncSysMsg), 0, wire.Append(nil, s.myInfo()))
 }
 

@@ -234,6 +234,9 @@ func (s *Session) handle(b *slot) bool {
 		if s.heldBack() {
 			return false
 		}
+		if s.casts(b) {
+			continue
+		}
 		f, rest, ok := wire.CutFrame(b.left)
 		if !ok { // batches hold whole frames
 			panic("session: a batch with half a frame")
@@ -262,7 +265,7 @@ func (s *Session) heldBack() bool {
 		s.watchBudget()
 		return true
 	}
-	return s.busy() || s.settling != nil || s.closing || s.conn.Congested()
+	return s.busy() || s.settling != nil || s.closing || s.pause != nil || s.conn.Congested()
 }
 
 // overBudget reports whether commands have not taken so much of what was read

@@ -48,11 +48,7 @@ func (c *call) stopTimers() {
 // the payload outlives the call of route. It may be the answer to a prompt for
 // a secret: whoever copies it wipes its copy.
 func (s *Session) route(f wire.Frame, owned bool) {
-	if !s.cfg.Registry.Current(s.rights) {
-		// Ranks have changed, and the event that says so is still on its way.
-		s.rights = s.cfg.Registry.Offer(s.rank())
-		s.relist()
-	}
+	s.update()
 	key := callKey{f.Cmd, f.Branch}
 	running := s.calls[key]
 	if f.Type.IsControl() {
@@ -74,9 +70,18 @@ func (s *Session) route(f wire.Frame, owned bool) {
 		clear(f.Payload)
 		s.refuse(f.Cmd, f.Branch, wire.InvalidParams, fmt.Sprintf("There is no command with the id %d for you; ls_cmds lists yours.", f.Cmd))
 	case listed.Command.Inline:
-		s.runInline(&call{key: key, listed: listed}, f)
+		s.runInline(&call{key: key, listed: listed}, f, owned)
 	default:
 		s.startCall(key, listed, f, owned)
+	}
+}
+
+// update looks for ranks that have changed while the event that says so is still
+// on its way.
+func (s *Session) update() {
+	if !s.cfg.Registry.Current(s.rights) {
+		s.rights = s.cfg.Registry.Offer(s.rank())
+		s.relist()
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 	"mrci.dev/mrci/internal/bus"
 	"mrci.dev/mrci/internal/conn"
 	"mrci.dev/mrci/internal/host/hosttest"
+	"mrci.dev/mrci/internal/hub"
 	"mrci.dev/mrci/internal/registry"
 	"mrci.dev/mrci/internal/session"
 	"mrci.dev/mrci/module"
@@ -32,6 +33,7 @@ type server struct {
 	conn     conn.Config
 	users    *users
 	bus      *bus.Memory
+	hub      *hub.Hub
 	registry *registry.Registry
 	journal  session.Journal
 	settled  func(context.Context) error
@@ -92,6 +94,12 @@ func (u *users) User(ctx context.Context, id wire.UserID) (account.User, error) 
 	return account.User{ID: id, Name: "someone", Email: "someone@example.org", Rank: wire.Rank(id[0])}, nil
 }
 
+// Login tells of a user who is in no channel.
+func (u *users) Login(ctx context.Context, id wire.UserID) (account.User, []wire.ChannelID, error) {
+	user, err := u.User(ctx, id)
+	return user, nil, err
+}
+
 type memory struct{}
 
 func (memory) Reserve(int) bool { return true }
@@ -117,6 +125,7 @@ func serve(t *testing.T, change func(*server), more ...*module.Command) *server 
 		change(s)
 	}
 	release := make(chan struct{})
+	s.hub = hub.New(hub.Config{Bus: s.bus, Settings: func() hub.Settings { return hub.Settings{} }})
 	s.free = sync.OnceFunc(func() { close(release) })
 	var builtins []registry.Builtin
 	for _, c := range append(commands(release), more...) {
@@ -157,6 +166,7 @@ func (s *server) run(ctx context.Context, nc net.Conn) {
 		return
 	}
 	one := session.New(c, &session.Config{
+		Hub:      s.hub,
 		Registry: s.registry, Users: s.users, Limits: func() *session.Limits { return &s.limits }, Counters: new(session.Counters),
 		Bus: bus.Settling(s.bus, s.settled), Journal: s.journal,
 		Log: slog.New(slog.DiscardHandler), Greeting: "hello",

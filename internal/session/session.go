@@ -13,6 +13,7 @@ import (
 	"mrci.dev/mrci/internal/account"
 	"mrci.dev/mrci/internal/bus"
 	"mrci.dev/mrci/internal/conn"
+	"mrci.dev/mrci/internal/hub"
 	"mrci.dev/mrci/internal/instance"
 	"mrci.dev/mrci/internal/registry"
 	"mrci.dev/mrci/module"
@@ -22,6 +23,9 @@ import (
 // Users is where a session finds the account that it is logged in as.
 type Users interface {
 	User(ctx context.Context, id wire.UserID) (account.User, error)
+	// Login is User with the channels of which the user is a member, in one
+	// query.
+	Login(ctx context.Context, id wire.UserID) (account.User, []wire.ChannelID, error)
 }
 
 // Journal is where a session leaves its records. Its methods never wait.
@@ -53,6 +57,8 @@ type Limits struct {
 	// OutcomeTimeout is how long the audit log waits for the outcome of a call
 	// that was given up.
 	OutcomeTimeout time.Duration
+	CastRate       int // casts in a second (state 4); 0: no limit
+	CastBytes      int // their bytes in a second, and the most that one may have; 0: no limit
 }
 
 // DefaultLimits are the limits of the specification.
@@ -79,6 +85,7 @@ type Config struct {
 	Registry *registry.Registry
 	Users    Users
 	Bus      bus.Bus
+	Hub      *hub.Hub // on the same bus
 	Journal  Journal
 	// Limits returns the limits that bind now. It is called often, from any
 	// goroutine; what it returns is not changed.
@@ -118,13 +125,16 @@ type Session struct {
 	debug   bool            // a line per frame is wanted
 
 	mailbox mailbox
-	member  bus.Member
+	seat    *hub.Seat
 
 	// used counts the bytes that commands have not taken, over all calls,
 	// budget is how many that may be, and taken how many they ever took.
 	used, budget, taken atomic.Int64
-	// view is what commands may know of the session. The owner replaces it.
-	view atomic.Pointer[module.Session]
+	// view is what commands may know of the session. It is replaced under
+	// viewing, which guards override as well.
+	view     atomic.Pointer[module.Session]
+	viewing  sync.Mutex
+	override bool
 	// group counts the goroutines of owner and commands.
 	group sync.WaitGroup
 
@@ -152,6 +162,8 @@ type Session struct {
 	// held are events that came meanwhile.
 	held     []bus.Delivery
 	starving *time.Timer // watches a budget that is spent
+	pause    *rest       // others have to take first what the session has sent; nil: none
+	casting  *castLimit  // nil while there is none
 	refusals int         // that were recorded in the audit log
 	// closing: the last frames have been queued, nothing more is read.
 	closing bool
@@ -215,7 +227,7 @@ func (s *Session) begin(ctx context.Context) (stop func()) {
 		defer close(stopped)
 		s.conn.StopReading()
 	})
-	s.member = s.cfg.Bus.Join(s.conn.ID(), s, s.conn)
+	s.seat = s.cfg.Hub.Join(s.conn.ID(), s, s.conn)
 	s.cfg.Journal.Activity(s.View(), "session started")
 	s.start()
 	s.own(true)
@@ -303,7 +315,7 @@ func (s *Session) refuseFrame(e *conn.FrameTooLargeError) {
 func (s *Session) close(reason error) {
 	s.end(reason)
 	s.mailbox.close()
-	s.member.Leave()
+	s.seat.Leave()
 	// The mailbox runs nothing any more: the session's state is the reader's.
 	for _, c := range s.calls {
 		s.giveUp(c, wire.Aborted, reason)
@@ -316,6 +328,9 @@ func (s *Session) close(reason error) {
 	}
 	if s.starving != nil {
 		s.starving.Stop()
+	}
+	if s.pause != nil {
+		s.pause.end()
 	}
 	s.flush()
 	if orderly(reason) {

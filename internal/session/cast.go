@@ -1,0 +1,200 @@
+package session
+
+import (
+	"fmt"
+	"math"
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"mrci.dev/mrci/internal/access"
+	"mrci.dev/mrci/internal/bus"
+	"mrci.dev/mrci/wire"
+)
+
+// casts sends the casts that a batch goes on with, and reports whether there
+// were any that it could deal with. Consecutive ones go as one piece: one copy
+// of their bytes, one look into the index, one append per receiver (DESIGN D5).
+// What the command itself has to answer is left to it.
+func (s *Session) casts(b *slot) bool {
+	id := s.cfg.Registry.Cast()
+	if id == 0 || len(b.left) < wire.FrameHeaderSize {
+		return false
+	}
+	if f, _, ok := wire.CutFrame(b.left); !ok || f.Cmd != id || f.Type.IsControl() {
+		return false
+	}
+	s.update()
+	if s.mayRun(id) == nil {
+		return false
+	}
+	limits := s.cfg.Limits()
+	allowed := s.castsAllowed(limits)
+	size, count := 0, 0
+	for left := b.left; ; count++ {
+		f, rest, ok := wire.CutFrame(left)
+		if !ok || f.Cmd != id || !access.MayRelay(f.Type) || !allowed.take(len(f.Payload)) {
+			break
+		}
+		size += len(left) - len(rest)
+		left = rest
+	}
+	if count == 0 {
+		if wait := allowed.wait; wait > 0 {
+			s.restFor(wait)
+			return true
+		}
+		f, rest, _ := wire.CutFrame(b.left)
+		if allowed.tooLarge {
+			s.refuse(f.Cmd, f.Branch, wire.InvalidParams,
+				fmt.Sprintf("A cast may carry %d bytes on this host, not %d; send it in pieces.", limits.CastBytes, len(f.Payload)))
+			b.left = rest
+			return true
+		}
+		return false
+	}
+	run := b.left[:size]
+	b.left = b.left[size:]
+	frames := run // a single large frame is nobody else's
+	if !b.batch.Single() {
+		frames = append(make([]byte, 0, size), run...)
+	}
+	branches := s.readdress(frames, count)
+	s.pace(s.seat.Cast(frames))
+	for _, branch := range branches {
+		s.idle(id, branch, wire.NoErrors, nil)
+	}
+	s.cfg.Counters.Calls.Add(uint64(count))
+	return true
+}
+
+// readdress makes casts of a client what others get, and returns the branches
+// that they came on.
+func (s *Session) readdress(frames []byte, count int) []wire.BranchID {
+	branches := make([]wire.BranchID, 0, count)
+	for len(frames) > 0 {
+		f, rest, _ := wire.CutFrame(frames)
+		if s.debug {
+			s.logFrame("frame in", f.Type, f.Cmd, f.Branch, len(f.Payload))
+		}
+		branches = append(branches, f.Branch)
+		wire.Readdress(frames, wire.CmdID(wire.AsyncCast), 0)
+		frames = rest
+	}
+	return branches
+}
+
+// maxPace is how long a sender rests at most for those who have not taken what
+// it has sent (protocol 9).
+const maxPace = 10 * time.Millisecond
+
+// rest is a time in which the session reads nothing.
+type rest struct {
+	timer *time.Timer
+	stop  func() // takes back the wish to be told; nil: there is none
+}
+
+func (r *rest) end() {
+	r.timer.Stop()
+	if r.stop != nil {
+		r.stop()
+	}
+}
+
+// Pace implements hub.Occupant.
+func (s *Session) Pace(sent bus.Sent) {
+	if sent.Behind != nil {
+		s.post(func() { s.pace(sent) })
+	}
+}
+
+// pace lets the session rest until the slowest of those who have got something,
+// and who take it, has taken it.
+func (s *Session) pace(sent bus.Sent) {
+	if sent.Behind == nil {
+		return
+	}
+	if r := s.restFor(maxPace); r != nil {
+		r.stop = sent.Behind.Await(sent.Position, s.rested(r))
+	}
+}
+
+// restFor lets frames wait for a time; it returns nil when they do so already.
+func (s *Session) restFor(d time.Duration) *rest {
+	if s.pause != nil {
+		return nil
+	}
+	r := new(rest)
+	s.pause = r
+	r.timer = time.AfterFunc(d, s.rested(r))
+	return r
+}
+
+// rested returns a function that ends a rest, once.
+func (s *Session) rested(r *rest) func() {
+	return sync.OnceFunc(func() {
+		s.post(func() {
+			if s.pause == r {
+				r.end()
+				s.pause = nil
+			}
+		})
+	})
+}
+
+// castLimit bounds what a session casts (state 4, cast_rate and cast_bytes).
+type castLimit struct {
+	rate, bytes int // as configured
+	casts, data *rate.Limiter
+}
+
+// allowance is what a session may cast now.
+type allowance struct {
+	limit    *castLimit // nil: everything
+	now      time.Time
+	wait     time.Duration // the next cast has to
+	tooLarge bool          // the next cast is, for ever
+}
+
+// castsAllowed returns what the session may cast now under limits.
+func (s *Session) castsAllowed(limits *Limits) allowance {
+	if limits.CastRate == 0 && limits.CastBytes == 0 {
+		s.casting = nil
+		return allowance{}
+	}
+	if s.casting == nil || s.casting.rate != limits.CastRate || s.casting.bytes != limits.CastBytes {
+		s.casting = &castLimit{
+			rate: limits.CastRate, bytes: limits.CastBytes,
+			casts: perSecond(limits.CastRate), data: perSecond(limits.CastBytes),
+		}
+	}
+	return allowance{limit: s.casting, now: time.Now()}
+}
+
+// perSecond allows n in a second, at once or spread; 0: any number.
+func perSecond(n int) *rate.Limiter {
+	if n == 0 {
+		return rate.NewLimiter(rate.Inf, math.MaxInt)
+	}
+	return rate.NewLimiter(rate.Limit(n), n)
+}
+
+// take takes a cast from the allowance, or returns false.
+func (a *allowance) take(bytes int) bool {
+	l := a.limit
+	if l == nil {
+		return true
+	}
+	if l.bytes > 0 && bytes > l.bytes {
+		a.tooLarge = true
+		return false
+	}
+	casts, data := l.casts.ReserveN(a.now, 1), l.data.ReserveN(a.now, bytes)
+	if a.wait = max(casts.DelayFrom(a.now), data.DelayFrom(a.now)); a.wait > 0 {
+		casts.CancelAt(a.now)
+		data.CancelAt(a.now)
+		return false
+	}
+	return true
+}
