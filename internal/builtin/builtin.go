@@ -9,8 +9,10 @@ import (
 	"slices"
 
 	"mrci.dev/mrci/internal/builtin/accounts"
+	"mrci.dev/mrci/internal/builtin/channels"
 	"mrci.dev/mrci/internal/builtin/hostinfo"
 	"mrci.dev/mrci/internal/builtin/modules"
+	"mrci.dev/mrci/internal/builtin/peers"
 	"mrci.dev/mrci/internal/registry"
 )
 
@@ -19,6 +21,8 @@ type Config struct {
 	Accounts accounts.Config
 	Host     hostinfo.Config
 	Modules  modules.Config
+	Channels channels.Config
+	Peers    peers.Config
 }
 
 // Commands returns all built-in commands. Their ids follow this order, so that
@@ -28,5 +32,7 @@ func Commands(cfg Config) []registry.Builtin {
 		accounts.Commands(cfg.Accounts),
 		hostinfo.Commands(cfg.Host),
 		modules.Commands(cfg.Modules),
+		channels.Commands(cfg.Channels),
+		peers.Commands(cfg.Peers),
 	)
 }

@@ -17,14 +17,18 @@ import (
 	"mrci.dev/mrci/internal/account"
 	"mrci.dev/mrci/internal/builtin"
 	"mrci.dev/mrci/internal/builtin/accounts"
+	"mrci.dev/mrci/internal/builtin/channels"
 	"mrci.dev/mrci/internal/builtin/hostinfo"
 	"mrci.dev/mrci/internal/builtin/modules"
+	"mrci.dev/mrci/internal/builtin/peers"
 	"mrci.dev/mrci/internal/bus"
 	"mrci.dev/mrci/internal/cert"
+	"mrci.dev/mrci/internal/channel"
 	"mrci.dev/mrci/internal/conf"
 	"mrci.dev/mrci/internal/conn"
 	"mrci.dev/mrci/internal/control"
 	"mrci.dev/mrci/internal/fsys"
+	"mrci.dev/mrci/internal/hub"
 	"mrci.dev/mrci/internal/limit"
 	"mrci.dev/mrci/internal/registry"
 	"mrci.dev/mrci/internal/session"
@@ -79,7 +83,10 @@ type Host struct {
 	accounts *account.Service
 	mail     *mailing
 	guard    *guard
-	bus      bus.Bus
+	memory   *bus.Memory
+	bus      bus.Bus // memory, with requests that wait for changes under way
+	channels *channel.Service
+	hub      *hub.Hub
 	later    *background
 	endLater context.CancelFunc
 	cert     *cert.Store
@@ -158,12 +165,20 @@ func Open(ctx context.Context, cfg Config) (_ *Host, err error) {
 	if err != nil {
 		return nil, err
 	}
-	h.bus = bus.Settling(bus.NewMemory(), func(ctx context.Context) error { return h.store.Settled(ctx) })
+	h.memory = bus.NewMemory()
+	h.memory.SetPace(c.PaceBytes)
+	h.bus = bus.Settling(h.memory, func(ctx context.Context) error { return h.store.Settled(ctx) })
 	later, endLater := context.WithCancel(context.WithoutCancel(ctx))
 	h.later, h.endLater = newBackground(later), endLater
 	if err = h.openAccounts(ctx); err != nil {
 		return nil, err
 	}
+	h.channels = channel.New(channel.Config{
+		Store: h.store, MaxSubChannels: func() int { return h.conf.Load().MaxSubChannels }, Log: cfg.Log,
+	})
+	h.hub = hub.New(hub.Config{
+		Bus: h.bus, Rights: h.channels, Settings: func() hub.Settings { return hubSettings(h.conf.Load()) },
+	})
 	if h.mail, err = newMailing(h.conf.Load, cfg.Log); err != nil {
 		return nil, err
 	}
@@ -178,7 +193,7 @@ func Open(ctx context.Context, cfg Config) (_ *Host, err error) {
 	}
 	h.conn.Store(connConfig(c, h.cert.TLSConfig(), h.handshakes, h.input))
 	h.session = session.Config{
-		Registry: h.registry, Users: h.accounts, Bus: h.bus, Journal: journal{logs: h.logs, strangers: h.strangers},
+		Registry: h.registry, Users: users{h.accounts, h.store}, Bus: h.bus, Hub: h.hub, Journal: journal{logs: h.logs, strangers: h.strangers},
 		Limits: h.bounds.Load, Counters: &h.counted, Log: cfg.Log,
 		Greeting: "Ready. Log in with auth -user NAME; ls_cmds lists your commands.",
 	}
@@ -277,12 +292,19 @@ func (h *Host) openRegistry(ctx context.Context) error {
 	}
 	commands := append(builtin.Commands(builtin.Config{
 		Accounts: accounts.Config{
-			Rules: h.accounts, Mail: h.mail, Guard: h.guard, Sessions: logins{h.bus, h.log},
+			Rules: accountRules{h.accounts, h.hub}, Mail: h.mail, Guard: h.guard, Sessions: logins{h.bus, h.log},
 			Background: h.later, Log: h.log, Now: h.cfg.Now,
 			Settings: func() accounts.Settings { return commandSettings(h.conf.Load()) },
 		},
 		Host:    hostinfo.Config{Facts: h.facts, Logs: func() hostinfo.Logs { return h.logs }},
 		Modules: modules.Config{Ranks: &ranks{store: h.store, registry: func() *registry.Registry { return h.registry }}},
+		Channels: channels.Config{
+			Rules: h.channels, Events: h.hub, Doors: h.hub, Overrides: h.hub, Log: h.log,
+			Settings: func() channels.Settings {
+				return channels.Settings{AllActive: h.conf.Load().AllChannelsActiveUpdate}
+			},
+		},
+		Peers: peers.Config{Peers: h.hub},
 	}), h.cfg.Extra...)
 	library := fmt.Sprintf("mrci %s %d-bit", h.cfg.Version, strconv.IntSize)
 	h.registry, err = registry.New(commands, wire.CutText(library, wire.LibraryNameSize), registryFlags(&h.cfg.Conf), loaded)

@@ -73,6 +73,12 @@ func (h *Host) reloadConf(ctx context.Context, lines *[]string) (_ *conf.Config,
 	h.bounds.Store(sessionLimits(&next))
 	h.conn.Store(connConfig(&next, h.cert.TLSConfig(), h.handshakes, h.input))
 	h.conf.Store(&next)
+	h.memory.SetPace(next.PaceBytes)
+	if hubSettings(&next) != hubSettings(before) {
+		if err := h.hub.Reloaded(ctx); err != nil {
+			h.log.Error("open sub-channels not brought up to the settings; reload again", "err", err)
+		}
+	}
 	if flags := registryFlags(&next); flags != registryFlags(before) {
 		h.registry.SetFlags(flags)
 		h.bus.Publish(bus.Everybody(), bus.Event{Async: wire.AsyncCmdRanksChg})

@@ -12,6 +12,7 @@ import (
 	"mrci.dev/mrci/internal/account"
 	"mrci.dev/mrci/internal/bus"
 	"mrci.dev/mrci/internal/conf"
+	"mrci.dev/mrci/internal/hub"
 	"mrci.dev/mrci/internal/limit"
 	"mrci.dev/mrci/internal/names"
 	"mrci.dev/mrci/internal/registry"
@@ -140,6 +141,39 @@ func loadRanks(ctx context.Context, s *store.Store) (registry.Ranks, error) {
 		loaded[registry.RankKey{Module: r.Module, Command: names.Fold(r.Command)}] = r.Rank
 	}
 	return loaded, nil
+}
+
+// users is where sessions read accounts.
+type users struct {
+	*account.Service
+	store *store.Store
+}
+
+// Login implements session.Users.
+func (u users) Login(ctx context.Context, id wire.UserID) (account.User, []wire.ChannelID, error) {
+	return u.store.Login(ctx, id)
+}
+
+// accountRules are the rules for accounts, with what their changes mean for
+// channels.
+type accountRules struct {
+	*account.Service
+	hub *hub.Hub
+}
+
+// Remove implements accounts.Rules: the members of its channels hear that an
+// account has gone.
+func (r accountRules) Remove(ctx context.Context, caller wire.UserID, name string, allow account.Allow) (account.Removal, error) {
+	done, err := r.hub.Turn(ctx)
+	if err != nil {
+		return account.Removal{}, err
+	}
+	defer done()
+	removed, err := r.Service.Remove(ctx, caller, name, allow)
+	if err != nil {
+		return removed, err
+	}
+	return removed, r.hub.Departed(context.WithoutCancel(ctx), removed.User.ID, removed.Left)
 }
 
 // logins reaches the sessions of a user over the bus.

@@ -9,6 +9,7 @@ import (
 	"mrci.dev/mrci/internal/cert"
 	"mrci.dev/mrci/internal/conf"
 	"mrci.dev/mrci/internal/conn"
+	"mrci.dev/mrci/internal/hub"
 	"mrci.dev/mrci/internal/registry"
 	"mrci.dev/mrci/internal/session"
 )
@@ -55,10 +56,15 @@ func connConfig(c *conf.Config, tlsConfig *tls.Config, handshakes chan struct{},
 	}
 }
 
+func hubSettings(c *conf.Config) hub.Settings {
+	return hub.Settings{AllActive: c.AllChannelsActiveUpdate, RequestsPerMin: c.P2PRequestsPerMin}
+}
+
 func sessionLimits(c *conf.Config) *session.Limits {
 	l := session.DefaultLimits()
 	l.Instances = c.MaxInstances
 	l.AnonymousFrame = c.PreLoginFrameBytes
 	l.PromptTimeout = c.PromptTimeout
+	l.CastRate, l.CastBytes = c.CastRate, c.CastBytes
 	return &l
 }
