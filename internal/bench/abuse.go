@@ -122,11 +122,11 @@ const nowhere wire.CmdID = 0xfffe
 func flood(ctx context.Context, p *peer, kind string, work *atomic.Uint64) error {
 	stop := context.AfterFunc(ctx, func() { p.Close() })
 	defer stop()
-	cmd := nowhere
+	cmd, arguments := nowhere, ""
 	if kind != attackEmpty {
 		name := "my_info"
 		if kind == attackListings {
-			name = "ls_cmds"
+			name, arguments = "ls_cmds", "-all"
 		}
 		var err error
 		if cmd, err = p.id(name); err != nil {
@@ -136,7 +136,7 @@ func flood(ctx context.Context, p *peer, kind string, work *atomic.Uint64) error
 	deaf := kind == attackDeaf || kind == attackListings
 	var request []byte
 	for range burst {
-		request = wire.AppendText(request, wire.Text, cmd, branch, "")
+		request = wire.AppendText(request, wire.Text, cmd, branch, arguments)
 	}
 	if err := p.nc.SetDeadline(time.Time{}); err != nil {
 		return err

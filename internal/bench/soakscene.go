@@ -160,7 +160,7 @@ func (s *soaker) look(ctx context.Context, v *visit, name string) error {
 		want := expect{name: "my_info", says: who}
 		switch s.random.IntN(4) {
 		case 0:
-			want = expect{name: "ls_cmds", says: "my_info"}
+			want = expect{name: "ls_cmds", args: []string{"-all"}, says: "my_info"}
 		case 1:
 			want = expect{name: "cmd_info", args: []string{"-cmd_name", "auth"}, says: "library: "}
 		case 2:
