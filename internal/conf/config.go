@@ -71,7 +71,7 @@ type Config struct {
 	MaxInstances         int           // per session
 	PreLoginFrameBytes   int
 	CastRate             int           // per session and second; 0: no limit
-	CastBytes            int           // per session and second; 0: no limit
+	CastBytes            int           // per session and second; 0, and wire.MaxPayload, which is the default: no limit
 	PromptTimeout        time.Duration // 0: for ever
 	HalfOpenPerAddr      int
 	FailuresPerAddr      int // per hour

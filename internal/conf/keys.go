@@ -262,8 +262,8 @@ var entries = []entry{
 		name: "cast_bytes",
 		value: bind(func(c *Config) *int { return &c.CastBytes },
 			whole[int](0, maxBuffer), fixed(maxPayload)),
-		doc: "Bytes of casts of one session in a second; 0 is no limit.",
-		why: "one cast of the largest size",
+		doc: "Bytes of casts of one session in a second, and the most that one cast may have; 0, and the default, are no limit.",
+		why: "the largest frame; slow receivers already slow their senders down",
 	},
 	{
 		name: "prompt_timeout_s",

@@ -12,6 +12,7 @@ import (
 	"mrci.dev/mrci/internal/hub"
 	"mrci.dev/mrci/internal/registry"
 	"mrci.dev/mrci/internal/session"
+	"mrci.dev/mrci/wire"
 )
 
 // This file turns the configuration into what the packages below take, at the
@@ -65,6 +66,11 @@ func sessionLimits(c *conf.Config) *session.Limits {
 	l.Instances = c.MaxInstances
 	l.AnonymousFrame = c.PreLoginFrameBytes
 	l.PromptTimeout = c.PromptTimeout
-	l.CastRate, l.CastBytes = c.CastRate, c.CastBytes
+	l.CastRate = c.CastRate
+	// The default allows every single cast. As a rate it would hold a sender to
+	// a quarter of what the host carries (docs/ARCHITECTURE.md).
+	if c.CastBytes != wire.MaxPayload {
+		l.CastBytes = c.CastBytes
+	}
 	return &l
 }
