@@ -93,7 +93,7 @@ type histogramText struct {
 }
 
 // MarshalJSON writes the histogram for another process of the same program.
-func (h *Histogram) MarshalJSON() ([]byte, error) {
+func (h Histogram) MarshalJSON() ([]byte, error) {
 	t := histogramText{Most: h.most}
 	for i, n := range h.counts {
 		if n > 0 {
