@@ -81,7 +81,7 @@ func (cmd *benchCmd) Run(a *app) error {
 		Clients: cmd.Clients, Depth: cmd.Depth, Attackers: cmd.Attackers, Modes: modes, Profile: cmd.Profile,
 		Cast: bench.CastOptions{
 			Receivers: cmd.Receivers, Sizes: cmd.Sizes, Idle: cmd.Idle, Peer: cmd.Peer, NoHost: cmd.NoHost,
-			Sessions: cmd.Sessions, Group: cmd.Group, Casts: cmd.Casts, SlowRate: cmd.SlowRate,
+			Sessions: cmd.Sessions, Group: cmd.Group, Casts: cmd.Casts, SlowSize: slowSize, SlowRate: cmd.SlowRate,
 		},
 		Program: []string{self, "bench", serveWord}, Progress: a.stderr,
 	})
@@ -110,6 +110,10 @@ func (cmd *benchCmd) Run(a *app) error {
 	}
 	return report.WriteTable(a.stdout)
 }
+
+// slowSize is the size of the casts that a slow reader does not take: with less
+// it takes long until too much waits for it.
+const slowSize = 4096
 
 // preset fills in what depends on the measurement.
 func (cmd *benchCmd) preset() {

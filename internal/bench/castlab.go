@@ -15,8 +15,8 @@ import (
 
 // CastOptions say how to measure casts.
 type CastOptions struct {
-	Receivers []int // of one sender; slow takes the largest
-	Sizes     []int // of payloads, in bytes; slow takes the first
+	Receivers []int // of one sender; slow takes the most
+	Sizes     []int // of payloads, in bytes; crowd takes the first
 	// Idle is how many sessions do nothing beside the casts, in a second host;
 	// 0: there is none.
 	Idle int
@@ -28,8 +28,9 @@ type CastOptions struct {
 	Sessions int // of crowd
 	Group    int // sessions of crowd that share a sub-channel
 	Casts    int // of each session of crowd
-	// SlowRate is what slow's slow reader reads in bytes a second.
-	SlowRate int
+	// SlowSize is the size of slow's payloads, SlowRate what its slow reader
+	// reads, in bytes a second.
+	SlowSize, SlowRate int
 }
 
 // Names that this package gives to channel and sub-channels.
@@ -169,6 +170,7 @@ type castGroup struct {
 // the targets are for.
 const receiverProcesses = 2
 
+// newCastGroup connects a sender and n receivers.
 func (b *Bench) newCastGroup(ctx context.Context, s *castServer, n int) (*castGroup, error) {
 	g := &castGroup{server: s, n: n}
 	var err error
@@ -188,9 +190,8 @@ func (b *Bench) newCastGroup(ctx context.Context, s *castServer, n int) (*castGr
 
 // stop ends the clients.
 func (g *castGroup) stop() {
-	for _, p := range append(g.receivers, g.sender...) {
-		p.stop()
-	}
+	g.sender.stop()
+	g.receivers.stop()
 }
 
 // castResult is one run.

@@ -478,11 +478,8 @@ func (ts teams) order(ctx context.Context, o teamOrder, more time.Duration) (all
 	return all, nil
 }
 
-// gather starts teams that share so many members of a server and have them
-// connect and log in.
-func (b *Bench) gather(ctx context.Context, s *castServer, name string, processes, members int, sender bool) (teams, error) {
-	var ts teams
-	processes = max(1, min(processes, members))
+// startTeams starts so many processes.
+func (b *Bench) startTeams(ctx context.Context, name string, processes int) (ts teams, err error) {
 	for range processes {
 		p, err := b.start(ctx, Role{Kind: RoleTeam, Team: name})
 		if err != nil {
@@ -490,16 +487,55 @@ func (b *Bench) gather(ctx context.Context, s *castServer, name string, processe
 		}
 		ts = append(ts, p)
 	}
-	return ts, atOnce(len(ts), len(ts), func(i int) error {
-		first, next := i*members/processes, (i+1)*members/processes
-		if _, err := ts[i].order(ctx, teamOrder{
+	return ts, nil
+}
+
+// connect shares so many members out, which connect.
+func (ts teams) connect(ctx context.Context, s *castServer, members int, sender bool) error {
+	return atOnce(len(ts), len(ts), func(i int) error {
+		first, next := i*members/len(ts), (i+1)*members/len(ts)
+		_, err := ts[i].order(ctx, teamOrder{
 			Do: doConnect, Addr: s.process.addr, Protocol: s.protocol, First: first, Members: next - first, Sender: sender,
-		}, 0); err != nil || s.accounts == nil {
-			return err
-		}
-		_, err := ts[i].order(ctx, teamOrder{Do: doLogin, Accounts: s.accounts}, 0)
+		}, 0)
 		return err
 	})
+}
+
+// login logs the members in where that is needed.
+func (ts teams) login(ctx context.Context, s *castServer) error {
+	if s.accounts == nil {
+		return nil
+	}
+	_, err := ts.order(ctx, teamOrder{Do: doLogin, Accounts: s.accounts}, 0)
+	return err
+}
+
+// gather starts teams that share so many members of a server and have them
+// connect and log in.
+func (b *Bench) gather(ctx context.Context, s *castServer, name string, processes, members int, sender bool) (teams, error) {
+	ts, err := b.startTeams(ctx, name, max(1, min(processes, members)))
+	if err == nil {
+		err = ts.connect(ctx, s, members, sender)
+	}
+	if err == nil {
+		err = ts.login(ctx, s)
+	}
+	return ts, err
+}
+
+// stop ends the processes.
+func (ts teams) stop() {
+	for _, p := range ts {
+		p.stop()
+	}
+}
+
+// cpu returns the seconds of processor time that they have used.
+func (ts teams) cpu() (seconds float64) {
+	for _, p := range ts {
+		seconds += p.cpu()
+	}
+	return seconds
 }
 
 // ready has the teams open a sub-channel and read what is cast there.

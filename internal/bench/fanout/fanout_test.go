@@ -310,9 +310,9 @@ func TestFloorSlowReader(t *testing.T) {
 	f := new(Floor)
 	slow := &floorMember{nc: server}
 	slow.some.L, slow.room.L = &slow.mu, &slow.mu
-	f.enter(slow)
+	f.enter(slow, "")
 	for slow.queued.Load() <= floorQueue {
-		cast(f.members(), nil, wire.AppendFrame(nil, wire.Bytes, FloorCast, 1, make([]byte, 64<<10)))
+		cast(slow.set.all(), nil, wire.AppendFrame(nil, wire.Bytes, FloorCast, 1, make([]byte, 64<<10)))
 	}
 	waited := make(chan struct{})
 	go func() { // awaited below

@@ -26,19 +26,32 @@ const (
 	floorLarge = 16 << 10  // a frame of this size is written from where it is
 )
 
-// Floor is the least that a server of casts can do: whoever calls FloorOpen is
-// in one set, and each frame to FloorCast is copied once, readdressed, and
-// queued to everybody else in the set, with an IDLE for the sender. Casts are
-// not grouped. A sender waits while more than a bound is queued for anybody.
+// Floor is the least that a server of casts can do: who call FloorOpen with the
+// same text are in one set, and each frame to FloorCast is copied once,
+// readdressed, and queued to everybody else in the sender's set, with an IDLE for the sender. Neither are
+// grouped; what waits for one receiver is written together. A sender waits while more than a bound is queued for anybody.
 // The zero value is ready; Serve may be called from any goroutine.
 type Floor struct {
-	mu  sync.Mutex
-	set atomic.Pointer[[]*floorMember] // replaced under mu, never changed
+	mu   sync.Mutex
+	sets map[string]*floorSet // guarded by mu
+}
+
+// floorSet is who gets each other's casts.
+type floorSet struct {
+	members atomic.Pointer[[]*floorMember]
+} // replaced under Floor.mu, never changed
+
+func (s *floorSet) all() []*floorMember {
+	if s == nil {
+		return nil
+	}
+	return *s.members.Load()
 }
 
 // floorMember is one client of a Floor.
 type floorMember struct {
 	nc     net.Conn
+	set    *floorSet    // owned by the reader; nil before FloorOpen
 	queued atomic.Int64 // bytes, those that are being written included
 
 	mu sync.Mutex
@@ -62,25 +75,34 @@ func (f *Floor) Serve(nc net.Conn) error {
 	return f.read(m)
 }
 
-func (f *Floor) members() []*floorMember {
-	if set := f.set.Load(); set != nil {
-		return *set
-	}
-	return nil
-}
-
-func (f *Floor) enter(m *floorMember) {
+// enter puts m into the set of that name, and of no other.
+func (f *Floor) enter(m *floorMember, name string) {
+	f.leave(m)
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	set := append(slices.Clone(f.members()), m)
-	f.set.Store(&set)
+	if f.sets == nil {
+		f.sets = make(map[string]*floorSet)
+	}
+	s := f.sets[name]
+	if s == nil {
+		s = new(floorSet)
+		f.sets[name] = s
+		s.members.Store(new([]*floorMember))
+	}
+	more := append(slices.Clone(s.all()), m)
+	s.members.Store(&more)
+	m.set = s
 }
 
 func (f *Floor) leave(m *floorMember) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	set := slices.DeleteFunc(slices.Clone(f.members()), func(other *floorMember) bool { return other == m })
-	f.set.Store(&set)
+	if m.set == nil {
+		return
+	}
+	fewer := slices.DeleteFunc(slices.Clone(m.set.all()), func(other *floorMember) bool { return other == m })
+	m.set.members.Store(&fewer)
+	m.set = nil
 }
 
 var errFloorLarge = errors.New("a frame that the floor has no room for")
@@ -88,7 +110,6 @@ var errFloorLarge = errors.New("a frame that the floor has no room for")
 func (f *Floor) read(m *floorMember) error {
 	buf := make([]byte, floorRead)
 	filled := 0
-	var idles []byte
 	for {
 		n, err := m.nc.Read(buf[filled:])
 		if err != nil {
@@ -96,8 +117,7 @@ func (f *Floor) read(m *floorMember) error {
 		}
 		filled += n
 		left := buf[:filled]
-		idles = idles[:0]
-		set := f.members()
+		set := m.set.all()
 		for {
 			frame, rest, ok := wire.CutFrame(left)
 			if !ok {
@@ -107,23 +127,20 @@ func (f *Floor) read(m *floorMember) error {
 			left = rest
 			switch frame.Cmd {
 			case FloorOpen:
-				f.enter(m)
-				set = f.members()
+				f.enter(m, string(frame.Payload))
+				set = m.set.all()
 			case FloorCast:
 				cast(set, m, one)
 			default:
 				return fmt.Errorf("the floor has no command %d", frame.Cmd)
 			}
-			idles = wire.AppendIdle(idles, frame.Cmd, frame.Branch, wire.NoErrors, nil)
+			m.queue(wire.AppendIdle(nil, frame.Cmd, frame.Branch, wire.NoErrors, nil))
 		}
 		if filled = copy(buf, left); filled == len(buf) {
 			if len(buf) >= floorFrame {
 				return errFloorLarge
 			}
 			buf = append(buf, make([]byte, len(buf))...)
-		}
-		if len(idles) > 0 {
-			m.queue(slices.Clone(idles))
 		}
 		for _, other := range set {
 			if other != m {
