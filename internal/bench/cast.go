@@ -148,6 +148,7 @@ type castFigures struct {
 func (c *castRun) sized(ctx context.Context, all groups, n, size int) ([]Row, error) {
 	what := fmt.Sprintf("cast 1 to %d, %s", n, sizeText(size))
 	c.b.say("%s, %s", what, c.mode)
+	file := fmt.Sprintf("cast-%d-%d", n, size)
 	figures := make(map[*castServer]*castFigures)
 	for s := range all {
 		figures[s] = &castFigures{free: rounds{}, half: rounds{}, common: rounds{}}
@@ -156,7 +157,7 @@ func (c *castRun) sized(ctx context.Context, all groups, n, size int) ([]Row, er
 	// it, and heaps theirs.
 	for round := range c.b.opts.Rounds + 1 {
 		for _, s := range c.servers(round) {
-			r, err := c.measure(ctx, all[s], what, round, size, fanout.Load{For: c.b.opts.Round})
+			r, err := c.measure(ctx, all[s], file, round, size, fanout.Load{For: c.b.opts.Round})
 			if err != nil {
 				return nil, err
 			}
@@ -177,7 +178,7 @@ func (c *castRun) sized(ctx context.Context, all groups, n, size int) ([]Row, er
 		for _, s := range c.servers(round) {
 			f := figures[s]
 			at := func(rate float64, into rounds) error {
-				r, err := c.measure(ctx, all[s], what+" half", round, size, fanout.Load{Rate: rate, For: c.b.opts.Round + c.b.opts.Round/warmUp, WarmUp: c.b.opts.Round / warmUp})
+				r, err := c.measure(ctx, all[s], file+"-half", round, size, fanout.Load{Rate: rate, For: c.b.opts.Round + c.b.opts.Round/warmUp, WarmUp: c.b.opts.Round / warmUp})
 				if err == nil {
 					into.add("p50", milliseconds(r.received.Times.Quantile(0.50)))
 					into.add("p99", milliseconds(r.received.Times.Quantile(0.99)))
@@ -199,12 +200,14 @@ func (c *castRun) sized(ctx context.Context, all groups, n, size int) ([]Row, er
 	return c.rows(what, n, size, figures, common), nil
 }
 
-func (c *castRun) measure(ctx context.Context, g *castGroup, what string, round, size int, l fanout.Load) (castResult, error) {
-	endProfile := func() {}
+func (c *castRun) measure(ctx context.Context, g *castGroup, file string, round, size int, l fanout.Load) (castResult, error) {
+	name := fmt.Sprintf("%s-%s-%d", file, c.mode, round)
 	if g.server != c.nats { // which takes no requests
-		endProfile = c.b.profile(ctx, g.server.process, fmt.Sprintf("%s-%s-%s-%d", what, c.mode, g.server.name, round))
+		defer c.b.profile(ctx, g.server.process, name)()
 	}
-	defer endProfile()
+	// Clients too: they must not be what is measured.
+	defer c.b.profile(ctx, g.sender[0], name)()
+	defer c.b.profile(ctx, g.receivers[0], name)()
 	return g.run(ctx, size, l)
 }
 

@@ -14,7 +14,7 @@ import (
 )
 
 var smallCasts = CastOptions{
-	Receivers: []int{1, 3}, Sizes: []int{128, 20_000}, Idle: 5,
+	Receivers: []int{3}, Sizes: []int{128, 20_000}, Idle: 5,
 	Sessions: 12, Group: 4, Casts: 3,
 	// A slow reader is soon too slow.
 	SlowSize: 60_000, SlowRate: 1000,

@@ -162,11 +162,12 @@ type Run struct {
 	Receivers int `json:"receivers"`
 }
 
-// natsAhead is how many bytes may be under way to all receivers of a NATS
-// server together, and natsAheadOfOne to one of them.
+// How many bytes may be under way from a NATS server: to all receivers
+// together, and to one of them, which is what a host lets wait for a receiver
+// before it slows a sender down. With more the server is not faster.
 const (
 	natsAhead      = 512 << 20
-	natsAheadOfOne = 8 << 20
+	natsAheadOfOne = 1 << 20
 )
 
 // Begin makes the member ready for a run, which follows when all members are.
