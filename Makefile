@@ -15,7 +15,7 @@ FOREIGN = --exclude-dir=.git --exclude-dir=tools --exclude-dir=peers --exclude-d
 # The systems beside this one that everything must compile for.
 CROSS = darwin windows
 
-.PHONY: build test check fmt vet staticcheck archtest race cross static fuzz bench vuln
+.PHONY: build test check fmt vet staticcheck archtest race cross static fuzz bench peers vuln
 
 # The binary that ships: static, without cgo.
 build:
@@ -70,6 +70,11 @@ fuzz:
 # go tool -modfile=tools/go.mod benchstat old.txt new.txt
 bench:
 	$(GO) test -run='^$$' -bench='$(BENCH)' -benchmem -count=$(COUNT) ./...
+
+# What `mrci bench cast --peer bin/nats-peer` compares a host with. It has a
+# module of its own, so that NATS never enters the host's dependency graph.
+peers:
+	cd bench/peers && CGO_ENABLED=0 $(GO) build -trimpath -o ../../bin/nats-peer ./nats
 
 # Needs a network: the database of vulnerabilities is not part of the tool.
 vuln:

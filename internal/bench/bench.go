@@ -24,6 +24,7 @@ type Options struct {
 	// Attackers is how many connections misbehave at once in abuse.
 	Attackers int
 	Modes     []Mode // clear text, TLS or both
+	Cast      CastOptions
 	Profile   string // directory for profiles of the host; empty: none
 
 	// Program is a command line that plays a role, when the role is appended to
@@ -86,10 +87,15 @@ func (b *Bench) stopAll() {
 // Names are the measurements, in the order of All.
 var Names = []string{"call", "connect", "login", "idle", "tls", "abuse"}
 
-// Run makes one of the measurements of Names.
+// CastNames are the measurements of casts, which take longer and are not in
+// Names.
+var CastNames = []string{"cast", "slow", "crowd"}
+
+// Run makes one of the measurements of Names and CastNames.
 func (b *Bench) Run(ctx context.Context, name string) ([]Row, error) {
 	do, ok := map[string]func(context.Context) ([]Row, error){
 		"call": b.call, "connect": b.connect, "login": b.login, "idle": b.idle, "tls": b.tls, "abuse": b.abuse,
+		"cast": b.cast, "slow": b.slow, "crowd": b.crowd,
 	}[name]
 	if !ok {
 		return nil, fmt.Errorf("no measurement %q", name)
@@ -118,14 +124,15 @@ var cheapHashing = []string{fmt.Sprintf("argon2_kib=%d", cheapKiB), fmt.Sprintf(
 // lab is a host and a floor that says what this host says.
 type lab struct {
 	host, floor *process
+	dir         string // the host's
 	script      *Script
 	account     account
 	chain, key  string // the host's certificate
 	scriptFile  string
 }
 
-// lab starts both.
-func (b *Bench) lab(ctx context.Context, mode Mode, set ...string) (*lab, error) {
+// hostLab starts a host alone.
+func (b *Bench) hostLab(ctx context.Context, mode Mode, set ...string) (*lab, error) {
 	dir, err := os.MkdirTemp(b.dir, "host-")
 	if err != nil {
 		return nil, err
@@ -133,7 +140,7 @@ func (b *Bench) lab(ctx context.Context, mode Mode, set ...string) (*lab, error)
 	if mode == TLS {
 		set = append(set, "tls_on_loopback=true")
 	}
-	l := &lab{scriptFile: filepath.Join(dir, "script.json")}
+	l := &lab{dir: dir, scriptFile: filepath.Join(dir, "script.json")}
 	if l.host, err = b.start(ctx, Role{Kind: RoleHost, Dir: dir, Set: set}); err != nil {
 		return nil, err
 	}
@@ -144,6 +151,15 @@ func (b *Bench) lab(ctx context.Context, mode Mode, set ...string) (*lab, error)
 	if err := l.takeAccount(ctx); err != nil {
 		return nil, err
 	}
+	return l, l.findCertificate(dir)
+}
+
+// lab starts both.
+func (b *Bench) lab(ctx context.Context, mode Mode, set ...string) (*lab, error) {
+	l, err := b.hostLab(ctx, mode, set...)
+	if err != nil {
+		return nil, err
+	}
 	if l.script, err = recordScript(ctx, l.host.addr, l.account); err != nil {
 		return nil, fmt.Errorf("record what the host says: %w", err)
 	}
@@ -152,9 +168,6 @@ func (b *Bench) lab(ctx context.Context, mode Mode, set ...string) (*lab, error)
 		return nil, err
 	}
 	if err := os.WriteFile(l.scriptFile, text, 0o600); err != nil {
-		return nil, err
-	}
-	if err := l.findCertificate(dir); err != nil {
 		return nil, err
 	}
 	role := Role{Kind: RoleFloor, Script: l.scriptFile}

@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/goleak"
+
 	accounts "mrci.dev/mrci/internal/account"
 	"mrci.dev/mrci/internal/conf"
 	"mrci.dev/mrci/internal/host"
@@ -35,7 +37,12 @@ func TestMain(m *testing.M) {
 		}
 		return
 	}
-	os.Exit(m.Run())
+	status := m.Run()
+	if err := goleak.Find(); status == 0 && err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		status = 1
+	}
+	os.Exit(status)
 }
 
 func play(text string) error {
@@ -96,7 +103,7 @@ func smallBench(t *testing.T) *Bench {
 	}
 	b, err := New(Options{
 		Rounds: 1, Round: 20 * time.Millisecond, Connects: 3, Sessions: 10, Clients: 3, Depth: 2, Attackers: 10,
-		Modes: []Mode{Plain, TLS}, Program: []string{self, roleWord}, Progress: t.Output(),
+		Modes: []Mode{Plain, TLS}, Cast: smallCasts, Program: []string{self, roleWord}, Progress: t.Output(),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -118,26 +125,31 @@ func TestEachMeasurement(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if len(rows) == 0 {
-				t.Fatal("no rows")
-			}
-			var table, text bytes.Buffer
-			report := NewReport(rows)
-			if err := report.WriteTable(&table); err != nil {
-				t.Fatal(err)
-			}
-			if err := report.WriteJSON(&text); err != nil {
-				t.Fatal(err)
-			}
-			for _, row := range rows {
-				if !strings.Contains(table.String(), row.What) || !strings.Contains(text.String(), row.What) {
-					t.Errorf("row %q is missing in\n%s\n%s", row.What, &table, &text)
-				}
-				if row.What == "" || row.Mode == "" {
-					t.Errorf("row without a name or a mode: %+v", row)
-				}
-			}
+			checkReport(t, rows)
 		})
+	}
+}
+
+func checkReport(t *testing.T, rows []Row) {
+	t.Helper()
+	if len(rows) == 0 {
+		t.Fatal("no rows")
+	}
+	var table, text bytes.Buffer
+	report := NewReport(rows)
+	if err := report.WriteTable(&table); err != nil {
+		t.Fatal(err)
+	}
+	if err := report.WriteJSON(&text); err != nil {
+		t.Fatal(err)
+	}
+	for _, row := range rows {
+		if !strings.Contains(table.String(), row.What) || !strings.Contains(text.String(), row.What) {
+			t.Errorf("row %q is missing in\n%s\n%s", row.What, &table, &text)
+		}
+		if row.What == "" || row.Mode == "" {
+			t.Errorf("row without a name or a mode: %+v", row)
+		}
 	}
 }
 

@@ -73,32 +73,40 @@ type floorConn struct {
 // serveFloor speaks to one client: headers, TLS if there is a configuration,
 // and the recorded answers, those to the frames of one read in one write.
 func serveFloor(nc net.Conn, s *Script, secure *tls.Config) error {
-	var header [wire.ClientHeaderSize]byte
-	if _, err := io.ReadFull(nc, header[:]); err != nil {
+	nc, err := greet(nc, s.Greeting, secure)
+	if err != nil {
 		return err
 	}
+	c := &floorConn{script: s, nc: nc}
+	return c.answer()
+}
+
+// greet exchanges headers, does the handshake of TLS if there is a
+// configuration, and sends the greeting. It returns the connection for frames.
+func greet(nc net.Conn, greeting []byte, secure *tls.Config) (net.Conn, error) {
+	var header [wire.ClientHeaderSize]byte
+	if _, err := io.ReadFull(nc, header[:]); err != nil {
+		return nil, err
+	}
 	if _, err := wire.ParseClientHeader(&header); err != nil {
-		return err
+		return nil, err
 	}
 	reply := wire.ReplyClear
 	if secure != nil {
 		reply = wire.ReplyTLS
 	}
 	if _, err := nc.Write(wire.HostHeader{Reply: reply, Version: wire.Served}.Append(nil)); err != nil {
-		return err
+		return nil, err
 	}
 	if secure != nil {
 		secured := tls.Server(nc, secure)
 		if err := secured.Handshake(); err != nil {
-			return err
+			return nil, err
 		}
 		nc = secured
 	}
-	if _, err := nc.Write(s.Greeting); err != nil {
-		return err
-	}
-	c := &floorConn{script: s, nc: nc}
-	return c.answer()
+	_, err := nc.Write(greeting)
+	return nc, err
 }
 
 var errLarge = errors.New("a frame that the floor has no room for")

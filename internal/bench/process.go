@@ -40,12 +40,16 @@ type process struct {
 	unexpected int
 }
 
+// longestLine is more than the times of a team take, which is the longest that
+// a process says.
+const longestLine = 1 << 20
+
 // startPatience bounds how long a process may take to be there.
 const startPatience = 30 * time.Second
 
 // start starts a process of this role, which ends with stop, or with this
 // process.
-func (b *Bench) start(ctx context.Context, r Role) (_ *process, err error) {
+func (b *Bench) start(ctx context.Context, r Role) (*process, error) {
 	text, err := json.Marshal(r)
 	if err != nil {
 		return nil, err
@@ -54,14 +58,25 @@ func (b *Bench) start(ctx context.Context, r Role) (_ *process, err error) {
 	if b.files > 0 && r.Kind == RoleHost {
 		line = append([]string{"sh", "-c", fmt.Sprintf(`ulimit -n %d && exec "$0" "$@"`, b.files)}, line...)
 	}
-	cmd := exec.Command(line[0], line[1:]...)
+	kind := r.Kind
+	if r.Team != "" {
+		kind += "-" + r.Team
+	}
 	// A host that still has sessions needs its time for them, and so do clients
 	// that are in the middle of something.
-	p := &process{kind: r.Kind, cmd: cmd, lines: make(chan string, 64), grace: 15 * time.Second}
+	grace := 15 * time.Second
 	if r.Kind == RoleSoak {
-		p.grace = 2 * scenePatience
+		grace = 2 * scenePatience
 	}
-	if p.log, err = os.CreateTemp(b.dir, r.Kind+"-*.log"); err != nil {
+	return b.launch(ctx, kind, grace, line...)
+}
+
+// launch starts a command that tells where it listens, or that it is there, and
+// ends with its standard input.
+func (b *Bench) launch(ctx context.Context, kind string, grace time.Duration, line ...string) (_ *process, err error) {
+	cmd := exec.Command(line[0], line[1:]...)
+	p := &process{kind: kind, cmd: cmd, lines: make(chan string, 64), grace: grace}
+	if p.log, err = os.CreateTemp(b.dir, kind+"-*.log"); err != nil {
 		return nil, err
 	}
 	cmd.Stderr = p.log
@@ -73,11 +88,13 @@ func (b *Bench) start(ctx context.Context, r Role) (_ *process, err error) {
 		return nil, err
 	}
 	if err := cmd.Start(); err != nil {
-		return nil, fmt.Errorf("start %s: %w", r.Kind, err)
+		return nil, fmt.Errorf("start %s: %w", kind, err)
 	}
 	go func() { // ends with the output, which stop waits for
 		defer close(p.lines)
-		for scanner := bufio.NewScanner(stdout); scanner.Scan(); {
+		scanner := bufio.NewScanner(stdout)
+		scanner.Buffer(nil, longestLine)
+		for scanner.Scan() {
 			if line := scanner.Text(); !p.hear(line) {
 				p.lines <- line
 			}
@@ -86,7 +103,7 @@ func (b *Bench) start(ctx context.Context, r Role) (_ *process, err error) {
 	b.running = append(b.running, p)
 	if err := p.ready(ctx); err != nil {
 		p.stop()
-		return nil, fmt.Errorf("start %s: %w%s", r.Kind, err, p.complaint())
+		return nil, fmt.Errorf("start %s: %w%s", kind, err, p.complaint())
 	}
 	return p, nil
 }
@@ -169,7 +186,11 @@ func (p *process) complaint() string {
 
 // request asks the process for something (see Control).
 func (p *process) request(ctx context.Context, text string) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, startPatience)
+	return p.ask(ctx, text, startPatience)
+}
+
+func (p *process) ask(ctx context.Context, text string, patience time.Duration) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	if _, err := fmt.Fprintln(p.stdin, text); err != nil {
 		return "", err

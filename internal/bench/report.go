@@ -22,8 +22,12 @@ type Row struct {
 	// Ratio is that of host to floor in one round, the median of all rounds: it
 	// stays when the machine is busier in one round than in another. 0 without
 	// a floor.
-	Ratio  float64 `json:"ratio,omitempty"`
-	Target string  `json:"target,omitempty"`
+	Ratio float64 `json:"ratio,omitempty"`
+	// Peer is the figure of another program that was measured in the same run,
+	// PeerRatio that of the host to it, as Ratio. 0: there is none.
+	Peer      float64 `json:"peer,omitempty"`
+	PeerRatio float64 `json:"peer_ratio,omitempty"`
+	Target    string  `json:"target,omitempty"`
 	// Met tells whether the target is reached; nil without one.
 	Met  *bool  `json:"met,omitempty"`
 	Note string `json:"note,omitempty"`
@@ -58,13 +62,24 @@ type Memory struct {
 
 // compare returns the row of one figure that both have in their rounds.
 func compare(what string, mode Mode, unit string, host, floor []float64) Row {
+	return Row{What: what, Mode: mode, Unit: unit, Host: median(host), Floor: median(floor), Ratio: medianRatio(host, floor)}
+}
+
+// medianRatio is the median of the ratios in each round; 0 without any.
+func medianRatio(host, floor []float64) float64 {
 	ratios := make([]float64, 0, len(host))
 	for i := range min(len(host), len(floor)) {
 		if floor[i] != 0 {
 			ratios = append(ratios, host[i]/floor[i])
 		}
 	}
-	return Row{What: what, Mode: mode, Unit: unit, Host: median(host), Floor: median(floor), Ratio: median(ratios)}
+	return median(ratios)
+}
+
+// besidePeer adds the peer's figures.
+func (r Row) besidePeer(host, peer []float64) Row {
+	r.Peer, r.PeerRatio = median(peer), medianRatio(host, peer)
+	return r
 }
 
 func (r Row) noting(note string) Row {
@@ -117,22 +132,37 @@ func (r Report) WriteTable(w io.Writer) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s\n\n", r.Machine)
 	t := tabwriter.NewWriter(&b, 0, 4, 2, ' ', 0)
-	fmt.Fprintln(t, "what\tmode\thost\tfloor\tunit\tratio\ttarget\t\tnote")
+	peers := slices.ContainsFunc(r.Rows, func(row Row) bool { return row.Peer != 0 })
+	peerTitle := ""
+	if peers {
+		peerTitle = "peer\tratio\t"
+	}
+	fmt.Fprintf(t, "what\tmode\thost\tfloor\tunit\tratio\t%starget\t\tnote\n", peerTitle)
 	attacks := false
 	for _, row := range r.Rows {
 		if row.Beside != nil {
 			attacks = true
 			continue
 		}
-		floor, ratio, met := "", "", ""
-		if row.Floor != 0 {
-			floor, ratio = figure(row.Floor), fmt.Sprintf("%.2f", row.Ratio)
+		host, floor, met := figure(row.Host), figure(row.Floor), ""
+		if row.Floor == 0 {
+			floor = ""
+		}
+		if row.Host == 0 && row.Floor+row.Peer != 0 {
+			host = "" // it was left out
+		}
+		peer := ""
+		if peers {
+			peer = "\t\t"
+		}
+		if row.Peer != 0 {
+			peer = figure(row.Peer) + "\t" + ratioText(row.PeerRatio) + "\t"
 		}
 		if row.Met != nil {
 			met = map[bool]string{true: "yes", false: "NO"}[*row.Met]
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n",
-			row.What, row.Mode, figure(row.Host), floor, row.Unit, ratio, row.Target, met, row.Note)
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s%s\t%s\t%s\n",
+			row.What, row.Mode, host, floor, row.Unit, ratioText(row.Ratio), peer, row.Target, met, row.Note)
 	}
 	if attacks {
 		r.appendAttacks(t)
@@ -147,6 +177,13 @@ func (r Report) WriteTable(w io.Writer) error {
 		}
 	}
 	return nil
+}
+
+func ratioText(ratio float64) string {
+	if ratio == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%.2f", ratio)
 }
 
 // appendAttacks writes the rows of attacks, which have columns of their own.

@@ -23,6 +23,10 @@ const (
 	RoleTLS    = "tls"    // the bare TLS accept loop
 	RoleAttack = "attack" // a client that misbehaves
 	RoleSoak   = "soak"   // clients of a soak
+	// RoleCastFloor is the floor of casts, RoleTeam are clients that cast and
+	// listen, as they are told (see team.go).
+	RoleCastFloor = "cast-floor"
+	RoleTeam      = "team"
 )
 
 // Role is what a process is started for.
@@ -33,7 +37,7 @@ type Role struct {
 	Set []string `json:"set,omitempty"` // host: KEY=VALUE of the configuration
 
 	Script string `json:"script,omitempty"` // floor: a file
-	Chain  string `json:"chain,omitempty"`  // floor, tls: certificate; empty: clear text
+	Chain  string `json:"chain,omitempty"`  // floors, tls: certificate; empty: clear text
 	Key    string `json:"key,omitempty"`
 
 	Attack     string  `json:"attack,omitempty"`
@@ -46,6 +50,8 @@ type Role struct {
 	Clients int     `json:"clients,omitempty"` // soak: how many
 	Rate    float64 `json:"rate,omitempty"`    // soak: steps of all of them a second
 	Seed    uint64  `json:"seed,omitempty"`    // soak
+
+	Team string `json:"team,omitempty"` // team: what it is for, in names of profiles
 }
 
 // ListenAddr is where servers listen.
@@ -66,10 +72,15 @@ func Serve(ctx context.Context, r Role, in io.Reader, out io.Writer) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	var work atomic.Uint64
+	orders := make(chan string, 1)
 	go func() { // ends with in, and so with the process that started this one
-		Control(in, out, &work)
+		takeRequests(in, out, &work, orders)
 		stop()
 	}()
+	if r.Kind == RoleTeam {
+		fmt.Fprintln(out, attacking)
+		return serveTeam(ctx, orders, out)
+	}
 	if r.Kind == RoleAttack {
 		fmt.Fprintln(out, attacking)
 		return attack(ctx, r, &work)
@@ -109,6 +120,8 @@ func (r Role) server() (func(net.Conn) error, error) {
 			return nil, err
 		}
 		return func(nc net.Conn) error { return serveFloor(nc, s, secure) }, nil
+	case RoleCastFloor:
+		return r.castFloor()
 	case RoleTLS:
 		secure, err := certificate(r.Chain, r.Key)
 		if err != nil {
@@ -136,11 +149,22 @@ type Stat struct {
 //	cpu FILE, cpu     starts and ends a profile
 //	heap FILE         writes a profile
 //	goroutines FILE   writes what each goroutine is at
-func Control(in io.Reader, out io.Writer, work *atomic.Uint64) {
+func Control(in io.Reader, out io.Writer, work *atomic.Uint64) { takeRequests(in, out, work, nil) }
+
+// takeRequests is Control for a process that takes orders too: "team ORDER", which
+// is answered by whoever receives from orders.
+func takeRequests(in io.Reader, out io.Writer, work *atomic.Uint64, orders chan<- string) {
 	var c controller
 	defer c.endCPU()
 	for lines := bufio.NewScanner(in); lines.Scan(); {
 		word, file, _ := strings.Cut(lines.Text(), " ")
+		if word == teamWord {
+			select {
+			case orders <- file:
+				continue
+			default: // refused below
+			}
+		}
 		text, err := c.do(word, file, work)
 		if err != nil {
 			text = "error: " + err.Error()

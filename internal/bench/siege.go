@@ -22,6 +22,17 @@ import (
 const sources = 8
 
 func dialFrom(ctx context.Context, addr string, n int) (*net.TCPConn, error) {
+	tcp, err := dialSource(ctx, addr, n)
+	if err != nil {
+		return nil, err
+	}
+	// Closing leaves nothing behind: ports would run out.
+	_ = tcp.SetLinger(0)
+	return tcp, nil
+}
+
+// dialSource connects from the nth of these addresses.
+func dialSource(ctx context.Context, addr string, n int) (*net.TCPConn, error) {
 	ip, err := net.ResolveTCPAddr("tcp", addr)
 	if err != nil {
 		return nil, err
@@ -37,10 +48,7 @@ func dialFrom(ctx context.Context, addr string, n int) (*net.TCPConn, error) {
 	if err != nil {
 		return nil, descriptors(err)
 	}
-	tcp := nc.(*net.TCPConn)
-	// Closing leaves nothing behind: ports would run out.
-	_ = tcp.SetLinger(0)
-	return tcp, nil
+	return nc.(*net.TCPConn), nil
 }
 
 var errNotLoopback = errors.New("no loopback address")

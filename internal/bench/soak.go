@@ -557,9 +557,13 @@ func scrape(ctx context.Context, c *http.Client, url, want string) error {
 
 // ask asks the host on its control socket.
 func (s *soak) ask(ctx context.Context, command string, args ...string) (control.Answer, error) {
+	return askHost(ctx, s.door, command, args...)
+}
+
+func askHost(ctx context.Context, door, command string, args ...string) (control.Answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, soakPatience)
 	defer cancel()
-	a, err := control.Call(ctx, s.door, control.Request{Command: command, Args: args})
+	a, err := control.Call(ctx, door, control.Request{Command: command, Args: args})
 	if err == nil && a.Status != 0 {
 		err = fmt.Errorf("%s: %s", command, a.Error)
 	}
@@ -567,8 +571,13 @@ func (s *soak) ask(ctx context.Context, command string, args ...string) (control
 }
 
 func (s *soak) status(ctx context.Context) (control.Status, error) {
+	return statusOf(ctx, s.door)
+}
+
+// statusOf is the status of the host with this control socket.
+func statusOf(ctx context.Context, door string) (control.Status, error) {
 	var status control.Status
-	a, err := s.ask(ctx, "status")
+	a, err := askHost(ctx, door, "status")
 	if err == nil {
 		err = json.Unmarshal(a.Data, &status)
 	}

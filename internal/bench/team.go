@@ -1,0 +1,548 @@
+package bench
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"time"
+
+	"mrci.dev/mrci/internal/bench/fanout"
+	"mrci.dev/mrci/wire"
+)
+
+// A team is a process with members of one server: those who send, who listen,
+// or who do nothing. This file has what such a process does with its orders,
+// and how they are given.
+
+// teamWord begins an order to a team, see takeRequests.
+const teamWord = "team"
+
+// What a team is told to do, in this order; begin and what follows it may come
+// again.
+const (
+	doConnect = "connect" // connections, up to the greeting
+	doLogin   = "login"
+	doOpen    = "open"    // the sub-channel; for NATS the subscription
+	doListen  = "listen"  // begin to read what is cast
+	doSip     = "sip"     // instead of that, read little, or nothing
+	doBegin   = "begin"   // a run is about to begin
+	doSend    = "send"    // cast, and wait for the answers
+	doReceive = "receive" // wait for so many casts
+	doLeave   = "leave"   // close all connections
+)
+
+// teamOrder is what a team is told.
+type teamOrder struct {
+	Do string `json:"do"`
+
+	// connect
+	Addr     string          `json:"addr,omitempty"`
+	Protocol fanout.Protocol `json:"protocol,omitempty"`
+	First    int             `json:"first,omitempty"` // number of the first member
+	Members  int             `json:"members,omitempty"`
+	Sender   bool            `json:"sender,omitempty"` // to NATS
+
+	Accounts []account `json:"accounts,omitempty"` // login: taken in turn
+
+	// open: members 0 to Group-1 open the sub-channel Sub0, the next ones Sub1;
+	// all of them Sub if Group is 0.
+	Channel string `json:"channel,omitempty"`
+	Sub     string `json:"sub,omitempty"`
+	Group   int    `json:"group,omitempty"`
+
+	PerSecond int `json:"per_second,omitempty"` // sip: bytes
+
+	Run   fanout.Run  `json:"run,omitzero"`    // begin
+	Load  fanout.Load `json:"load,omitzero"`   // send: each member, numbered within its group
+	Casts uint64      `json:"casts,omitempty"` // receive: by each member
+}
+
+// teamAnswer is what a team has done.
+type teamAnswer struct {
+	Took     time.Duration   `json:"took"`
+	Sent     fanout.Sent     `json:"sent,omitzero"`
+	Received fanout.Received `json:"received,omitzero"`
+	Drift    time.Duration   `json:"drift"` // of its clock
+}
+
+// team is the members that a process has.
+type team struct {
+	clock    fanout.Clock
+	protocol fanout.Protocol
+	sender   bool
+	first    int
+	group    int
+
+	peers   []*peer // one for each member
+	members []*fanout.Member
+	readers sync.WaitGroup
+}
+
+// serveTeam takes orders until ctx ends.
+func serveTeam(ctx context.Context, orders <-chan string, out io.Writer) error {
+	t := &team{clock: fanout.NewClock()}
+	// What waits for a server ends when its connection does.
+	defer t.leave()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case text := <-orders:
+			said, err := t.obey(ctx, text)
+			if err != nil {
+				said = []byte("error: " + err.Error())
+			}
+			fmt.Fprintf(out, "%s%s\n", answer, bytes.ReplaceAll(said, []byte("\n"), []byte(" ")))
+		}
+	}
+}
+
+func (t *team) obey(ctx context.Context, text string) ([]byte, error) {
+	var o teamOrder
+	if err := json.Unmarshal([]byte(text), &o); err != nil {
+		return nil, err
+	}
+	began := time.Now()
+	var a teamAnswer
+	var err error
+	switch o.Do {
+	case doConnect:
+		err = t.connect(ctx, o)
+	case doLogin:
+		err = t.each(ctx, func(i int, p *peer) error { return p.enlist(o.Accounts[(t.first+i)%len(o.Accounts)]) })
+	case doOpen:
+		err = t.open(ctx, o)
+	case doListen:
+		t.listen()
+	case doSip:
+		t.sip(ctx, o.PerSecond)
+	case doBegin:
+		for _, m := range t.members {
+			err = errors.Join(err, m.Begin(o.Run))
+		}
+	case doSend:
+		a.Sent, err = t.send(ctx, o.Load)
+	case doReceive:
+		for _, m := range t.members {
+			one, receiveErr := m.Receive(ctx, o.Casts)
+			a.Received.Add(&one)
+			err = errors.Join(err, receiveErr)
+			if ctx.Err() != nil {
+				break
+			}
+		}
+	case doLeave:
+		t.leave()
+	default:
+		err = fmt.Errorf("no order %q", o.Do)
+	}
+	if err != nil {
+		return nil, err
+	}
+	a.Took, a.Drift = time.Since(began), t.clock.Drift()
+	return json.Marshal(a)
+}
+
+// each lets a few members at once do something.
+func (t *team) each(ctx context.Context, do func(i int, p *peer) error) error {
+	return atOnce(joiners, len(t.peers), func(i int) error {
+		stop := context.AfterFunc(ctx, func() { t.peers[i].Close() })
+		defer stop()
+		t.peers[i].patient()
+		if err := do(i, t.peers[i]); err != nil {
+			return fmt.Errorf("member %d: %w", t.first+i, err)
+		}
+		return t.peers[i].nc.SetDeadline(time.Time{})
+	})
+}
+
+// atOnce does n things, some at once, until one fails.
+func atOnce(some, n int, do func(i int) error) error {
+	var (
+		group  sync.WaitGroup
+		mu     sync.Mutex
+		next   int
+		failed error
+	)
+	take := func() (int, bool) {
+		mu.Lock()
+		defer mu.Unlock()
+		next++
+		return next - 1, next <= n && failed == nil
+	}
+	for range some {
+		group.Go(func() {
+			for {
+				i, ok := take()
+				if !ok {
+					return
+				}
+				if err := do(i); err != nil {
+					mu.Lock()
+					failed = errors.Join(failed, err)
+					mu.Unlock()
+					return
+				}
+			}
+		})
+	}
+	group.Wait()
+	return failed
+}
+
+func (t *team) connect(ctx context.Context, o teamOrder) error {
+	t.protocol, t.sender, t.first = o.Protocol, o.Sender, o.First
+	t.peers = make([]*peer, o.Members)
+	return atOnce(joiners, o.Members, func(i int) error {
+		tcp, err := dialSource(ctx, o.Addr, t.first+i)
+		if err != nil {
+			return err
+		}
+		if err := tcp.SetDeadline(time.Now().Add(patience)); err != nil {
+			tcp.Close()
+			return err
+		}
+		p := &peer{ids: make(map[string]wire.CmdID)}
+		if t.protocol == fanout.NATS {
+			p.nc, err = greetNATS(ctx, tcp)
+		} else {
+			p.nc, err = exchangeHeaders(ctx, tcp)
+		}
+		if err != nil {
+			tcp.Close()
+			return err
+		}
+		t.peers[i] = p
+		p.buf = make([]byte, 4<<10)
+		if t.protocol == fanout.MRCI {
+			err = p.readGreeting()
+		}
+		return err
+	})
+}
+
+// greetNATS reads what a NATS server says first, and speaks TLS if it wants
+// that.
+func greetNATS(ctx context.Context, nc net.Conn) (net.Conn, error) {
+	var info []byte
+	for b := make([]byte, 1); len(info) == 0 || info[len(info)-1] != '\n'; info = append(info, b...) {
+		// Byte by byte: what follows belongs to TLS.
+		if _, err := io.ReadFull(nc, b); err != nil {
+			return nil, fmt.Errorf("greeting: %w", err)
+		}
+	}
+	if !bytes.Contains(info, []byte(`"tls_required":true`)) {
+		return nc, nil
+	}
+	secured := tls.Client(nc, clientTLS)
+	return secured, secured.HandshakeContext(ctx)
+}
+
+// enlist logs in and learns all commands.
+func (p *peer) enlist(a account) error {
+	auth, err := p.ask(a.Name)
+	if err != nil {
+		return err
+	}
+	if err := p.call(wire.AppendText(nil, wire.Text, auth, branch, a.Password), auth); err != nil {
+		return err
+	}
+	myInfo, err := p.id("my_info")
+	if err != nil {
+		return err
+	}
+	// What comes before the answer belongs to the login.
+	if _, err := p.nc.Write(wire.AppendText(nil, wire.Text, myInfo, branch, "")); err != nil {
+		return err
+	}
+	for {
+		f, err := p.next()
+		if err != nil {
+			return err
+		}
+		if err := p.noteCommand(f); err != nil {
+			return err
+		}
+		if f.Cmd == myInfo && f.Type == wire.Idle {
+			p.shrink()
+			return nil
+		}
+	}
+}
+
+// shrink gives up a buffer that has grown: there may be many members.
+func (p *peer) shrink() {
+	unread := p.buf[p.start:p.end]
+	p.buf = make([]byte, max(len(unread), 512))
+	p.start, p.end = 0, copy(p.buf, unread)
+}
+
+// run calls a command with a command line.
+func (p *peer) run(name, line string) error {
+	id, err := p.id(name)
+	if err != nil {
+		return err
+	}
+	p.patient()
+	if err := p.call(wire.AppendText(nil, wire.Text, id, branch, line), id); err != nil {
+		return fmt.Errorf("%s %s: %w", name, line, err)
+	}
+	return nil
+}
+
+// castCommand is what a host has to offer.
+const castCommand = "cast"
+
+func (t *team) open(ctx context.Context, o teamOrder) error {
+	t.group = o.Group
+	t.members = make([]*fanout.Member, len(t.peers))
+	return t.each(ctx, func(i int, p *peer) error {
+		number := t.first + i
+		if t.protocol == fanout.NATS {
+			t.members[i] = fanout.NewNATS(p.nc, number, t.clock)
+			return p.subscribe(t.sender)
+		}
+		sub := o.Sub
+		if o.Group > 0 {
+			sub = fmt.Sprintf("%s%d", o.Sub, number/o.Group)
+		}
+		if err := p.run("open_sub_ch", fmt.Sprintf("-ch_name %s -sub_name %s", o.Channel, sub)); err != nil {
+			return err
+		}
+		cast, err := p.id(castCommand)
+		if err != nil {
+			return err
+		}
+		t.members[i] = fanout.New(p.nc, cast, branch, t.clock)
+		return nil
+	})
+}
+
+// subscribe subscribes at a NATS server and waits until it has done so.
+func (p *peer) subscribe(sender bool) error {
+	if _, err := io.WriteString(p.nc, fanout.Subscribe(sender)); err != nil {
+		return err
+	}
+	for {
+		n, err := p.nc.Read(p.buf[p.end:])
+		if err != nil {
+			return err
+		}
+		p.end += n
+		if bytes.Contains(p.buf[:p.end], []byte("PONG\r\n")) {
+			return nil
+		}
+		if p.end == len(p.buf) {
+			return errors.New("the NATS server says a lot and no PONG")
+		}
+	}
+}
+
+// Reading: who has many members gives each a smaller buffer, so that they stay
+// in the caches of the processor.
+const (
+	readAtOnce  = 64 << 10
+	readAtLeast = 16 << 10
+	readInAll   = 16 << 20
+)
+
+// listen has the members read until their connections end.
+func (t *team) listen() {
+	size := max(readAtLeast, min(readAtOnce, readInAll/max(len(t.members), 1)))
+	for i, m := range t.members {
+		p := t.peers[i]
+		rest := bytes.Clone(p.buf[p.start:p.end])
+		p.buf = nil
+		t.readers.Go(func() { _ = m.Read(rest, make([]byte, size)) })
+	}
+}
+
+// sip has the members read so many bytes a second each, or none at all, until
+// their connections end.
+func (t *team) sip(ctx context.Context, perSecond int) {
+	if perSecond == 0 {
+		return
+	}
+	const sips = 10 // a second
+	for _, p := range t.peers {
+		t.readers.Go(func() {
+			b := make([]byte, max(1, perSecond/sips))
+			ticker := time.NewTicker(time.Second / sips)
+			defer ticker.Stop()
+			for {
+				select {
+				case <-ticker.C:
+				case <-ctx.Done():
+					return
+				}
+				if _, err := io.ReadFull(p.nc, b); err != nil {
+					return
+				}
+			}
+		})
+	}
+}
+
+// send has the members send, a few at once, and returns how many casts that
+// were, from the first to the last.
+func (t *team) send(ctx context.Context, l fanout.Load) (all fanout.Sent, err error) {
+	stop := context.AfterFunc(ctx, func() {
+		for _, m := range t.members {
+			m.Close()
+		}
+	})
+	defer stop()
+	var mu sync.Mutex
+	err = atOnce(joiners, len(t.members), func(i int) error {
+		load := l
+		if t.group > 0 {
+			load.Sender = (t.first + i) % t.group
+		}
+		s, err := t.members[i].Send(ctx, load)
+		if err != nil {
+			err = fmt.Errorf("member %d: %w", t.first+i, err)
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		if all.Casts == 0 {
+			all.First = s.First
+		}
+		all.Casts += s.Casts
+		all.First, all.Last = min(all.First, s.First), max(all.Last, s.Last)
+		return err
+	})
+	return all, err
+}
+
+func (t *team) leave() {
+	for _, p := range t.peers {
+		if p != nil {
+			p.Close()
+		}
+	}
+	t.readers.Wait()
+	t.peers, t.members = nil, nil
+}
+
+// order tells a team what to do and returns what it has done. more is how long
+// that takes when all is well.
+func (p *process) order(ctx context.Context, o teamOrder, more time.Duration) (teamAnswer, error) {
+	var a teamAnswer
+	text, err := json.Marshal(o)
+	if err != nil {
+		return a, err
+	}
+	said, err := p.ask(ctx, teamWord+" "+string(text), patience+more)
+	if err == nil {
+		err = json.Unmarshal([]byte(said), &a)
+	}
+	if err != nil {
+		return a, fmt.Errorf("%s: %s: %w%s", p.kind, o.Do, err, p.complaint())
+	}
+	if drift := max(a.Drift, -a.Drift); drift > maxDrift {
+		return a, fmt.Errorf("the clock of this machine was set by %v during the measurement: measure again", drift)
+	}
+	return a, nil
+}
+
+// maxDrift is more than two clocks of one machine differ when nobody sets them.
+const maxDrift = time.Millisecond
+
+// teams are told the same.
+type teams []*process
+
+// order tells each team the same, at once.
+func (ts teams) order(ctx context.Context, o teamOrder, more time.Duration) (all teamAnswer, err error) {
+	answers := make([]teamAnswer, len(ts))
+	if err := atOnce(len(ts), len(ts), func(i int) (err error) {
+		answers[i], err = ts[i].order(ctx, o, more)
+		return err
+	}); err != nil {
+		return all, err
+	}
+	for i, a := range answers {
+		if i == 0 || a.Sent.First < all.Sent.First {
+			all.Sent.First = a.Sent.First
+		}
+		all.Sent.Casts += a.Sent.Casts
+		all.Sent.Last = max(all.Sent.Last, a.Sent.Last)
+		all.Took = max(all.Took, a.Took)
+		all.Received.Add(&a.Received)
+	}
+	return all, nil
+}
+
+// startTeams starts so many processes.
+func (b *Bench) startTeams(ctx context.Context, name string, processes int) (ts teams, err error) {
+	for range processes {
+		p, err := b.start(ctx, Role{Kind: RoleTeam, Team: name})
+		if err != nil {
+			return nil, err
+		}
+		ts = append(ts, p)
+	}
+	return ts, nil
+}
+
+// connect shares so many members out, which connect.
+func (ts teams) connect(ctx context.Context, s *castServer, members int, sender bool) error {
+	return atOnce(len(ts), len(ts), func(i int) error {
+		first, next := i*members/len(ts), (i+1)*members/len(ts)
+		_, err := ts[i].order(ctx, teamOrder{
+			Do: doConnect, Addr: s.process.addr, Protocol: s.protocol, First: first, Members: next - first, Sender: sender,
+		}, 0)
+		return err
+	})
+}
+
+// login logs the members in where that is needed.
+func (ts teams) login(ctx context.Context, s *castServer) error {
+	if s.accounts == nil {
+		return nil
+	}
+	_, err := ts.order(ctx, teamOrder{Do: doLogin, Accounts: s.accounts}, 0)
+	return err
+}
+
+// gather starts teams that share so many members of a server and have them
+// connect and log in.
+func (b *Bench) gather(ctx context.Context, s *castServer, name string, processes, members int, sender bool) (teams, error) {
+	ts, err := b.startTeams(ctx, name, max(1, min(processes, members)))
+	if err == nil {
+		err = ts.connect(ctx, s, members, sender)
+	}
+	if err == nil {
+		err = ts.login(ctx, s)
+	}
+	return ts, err
+}
+
+// stop ends the processes.
+func (ts teams) stop() {
+	for _, p := range ts {
+		p.stop()
+	}
+}
+
+// cpu returns the seconds of processor time that they have used.
+func (ts teams) cpu() (seconds float64) {
+	for _, p := range ts {
+		seconds += p.cpu()
+	}
+	return seconds
+}
+
+// ready has the teams open a sub-channel and read what is cast there.
+func (ts teams) ready(ctx context.Context, s *castServer, sub string, group int) error {
+	if _, err := ts.order(ctx, teamOrder{Do: doOpen, Channel: castChannel, Sub: sub, Group: group}, 0); err != nil {
+		return err
+	}
+	_, err := ts.order(ctx, teamOrder{Do: doListen}, 0)
+	return err
+}
