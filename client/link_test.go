@@ -239,6 +239,40 @@ func TestRequestLinkCancelled(t *testing.T) {
 	}
 }
 
+// A peer that does not answer: the request is withdrawn when the time is up,
+// and whatever the peer does then makes no link.
+func TestRequestLinkTimeIsUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var got []string
+		c := dialScript(t, client.Config{}, []string{"p2p_request", "p2p_close", "to_peer"}, func(s *clienttest.Session, in *wire.Reader) {
+			for {
+				f, err := in.Next()
+				if err != nil {
+					return
+				}
+				got = append(got, fmt.Sprint(f.Cmd, " ", short(f.Payload)))
+				if f.Cmd == 257 { // it crosses the answer
+					opens(s, "ann")
+					says(s, "ann", "too late")
+				}
+				idle(s, f, wire.NoErrors)
+			}
+		})
+		defer c.Close()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		start := time.Now()
+		l, err := c.RequestLink(ctx, peer("ann"))
+		if l != nil || !errors.Is(err, context.DeadlineExceeded) || time.Since(start) != time.Minute {
+			t.Errorf("RequestLink = %v, %v after %v", l, err, time.Since(start))
+		}
+		synctest.Wait()
+		if want := []string{"256 a ", "257 a "}; !slices.Equal(got, want) {
+			t.Errorf("the host got %q, want %q", got, want)
+		}
+	})
+}
+
 func TestAcceptLink(t *testing.T) {
 	requests := make(chan wire.Peer, 10)
 	h := &linkHost{do: func(i *clienttest.Instance) {
