@@ -18,10 +18,12 @@ type Request struct {
 	Type    wire.TypeID // of the first frame; 0 means TEXT
 	Payload []byte      // of the first frame: for TEXT the argument text (see Quote)
 	// Events gives the call the async frames too that arrive while it runs,
-	// each in its place among the call's own. Frame.Cmd tells them apart.
+	// each in its place among the call's own, but for the messages of a Link.
+	// Frame.Cmd tells them apart.
 	Events bool
 
-	onEnd func() // called when the call is over, without locks held
+	onEnd  func()                // called when the call is over, without locks held
+	onIdle func(wire.ReturnCode) // called by the reader for the IDLE, before any later frame is handled
 }
 
 // Result is how a call ended: the payload of its IDLE frame (protocol 4).
@@ -39,6 +41,7 @@ type Call struct {
 	key    instanceKey
 	events bool
 	onEnd  func()
+	onIdle func(wire.ReturnCode)
 	queue  queue
 
 	// guarded by mu
@@ -75,8 +78,15 @@ func (c *Client) start(ctx context.Context, info wire.CommandInfo, r Request) (*
 	if err := context.Cause(ctx); err != nil {
 		return nil, err
 	}
-	call := &Call{c: c, info: info, events: r.Events, onEnd: r.onEnd, queue: newQueue(c.cfg.QueueBytes)}
-	if err := c.register(call, info.ID); err != nil {
+	call := &Call{c: c, info: info, events: r.Events, onEnd: r.onEnd, onIdle: r.onIdle, queue: newQueue(c.cfg.QueueBytes)}
+	_, err := c.register(info.ID, func(key instanceKey) receiver {
+		call.key = key
+		if call.events {
+			c.tapping = append(c.tapping[:len(c.tapping):len(c.tapping)], call)
+		}
+		return call
+	})
+	if err != nil {
 		return nil, err
 	}
 	t := r.Type
@@ -100,34 +110,46 @@ func (c *Client) start(ctx context.Context, info wire.CommandInfo, r Request) (*
 	return call, nil
 }
 
-// register gives the call the lowest branch of its command that is free: the
-// host may keep an instance for the next call on the same branch.
-func (c *Client) register(call *Call, cmd wire.CmdID) error {
+// receiver gets the frames of one instance, on the goroutine that reads the
+// connection.
+type receiver interface {
+	// receive takes a frame, whose payload is valid until it returns. An error
+	// is one of the protocol and ends the connection.
+	receive(f wire.Frame) error
+	// finish is called when the connection has ended.
+	finish(end error)
+}
+
+// register takes the lowest branch of the command that is free, for the
+// receiver that made returns: the host may keep an instance for the next call
+// on the same branch. made is called with c.mu held.
+func (c *Client) register(cmd wire.CmdID, made func(instanceKey) receiver) (instanceKey, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.err != nil {
-		return c.err
+		return instanceKey{}, c.err
 	}
 	for branch := 1; branch <= math.MaxUint16; branch++ {
 		key := instanceKey{cmd, wire.BranchID(branch)}
-		if _, taken := c.calls[key]; taken {
+		if _, taken := c.receivers[key]; taken {
 			continue
 		}
-		call.key = key
-		c.calls[key] = call
-		if call.events {
-			c.tapping = append(c.tapping[:len(c.tapping):len(c.tapping)], call)
-		}
-		return nil
+		c.receivers[key] = made(key)
+		return key, nil
 	}
-	return ErrTooManyCalls
+	return instanceKey{}, ErrTooManyCalls
+}
+
+// release frees a branch.
+func (c *Client) release(key instanceKey) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.receivers, key)
 }
 
 // forget frees the branch of the call and ends it.
 func (c *Client) forget(call *Call, end error) {
-	c.mu.Lock()
-	delete(c.calls, call.key)
-	c.mu.Unlock()
+	c.release(call.key)
 	call.finish(end)
 }
 
@@ -149,29 +171,37 @@ func (c *Client) untap(call *Call) {
 // dropped: they may be the rest of one whose first frame was never answered.
 func (c *Client) reply(f wire.Frame) error {
 	c.mu.Lock()
-	call, ending := c.calls[instanceKey{f.Cmd, f.Branch}], c.err != nil
+	to, ending := c.receivers[instanceKey{f.Cmd, f.Branch}], c.err != nil
 	c.mu.Unlock()
 	if ending {
 		return nil // every call ends with the reason that stands in err
 	}
-	if call == nil {
+	if to == nil {
 		c.cfg.Logger.Debug("frame of no call", "type", f.Type, "cmd", f.Cmd, "branch", f.Branch)
 		return nil
 	}
+	return to.receive(f)
+}
+
+// receive implements receiver.
+func (call *Call) receive(f wire.Frame) error {
 	if f.Type != wire.Idle {
-		c.deliver(call, f)
+		call.c.deliver(call, f)
 		return nil
 	}
 	code, data, err := wire.ParseIdle(f.Payload)
 	if err != nil {
 		return err
 	}
+	if call.onIdle != nil {
+		call.onIdle(code)
+	}
 	call.mu.Lock()
 	if !call.ended {
 		call.result = Result{Code: code, Data: append([]byte(nil), data...)}
 	}
 	call.mu.Unlock()
-	c.forget(call, io.EOF)
+	call.c.forget(call, io.EOF)
 	return nil
 }
 
@@ -204,20 +234,7 @@ func (call *Call) Branch() wire.BranchID { return call.key.branch }
 // ErrGivenUp, ErrSlowConsumer, or the client's error. The context bounds the
 // wait only; it does not cancel the call.
 func (call *Call) Next(ctx context.Context) (wire.Frame, error) {
-	for {
-		f, ok, end := call.queue.take()
-		if ok {
-			return f.Frame, nil
-		}
-		if end != nil {
-			return wire.Frame{}, end
-		}
-		select {
-		case <-call.queue.ready:
-		case <-ctx.Done():
-			return wire.Frame{}, context.Cause(ctx)
-		}
-	}
+	return call.queue.next(ctx)
 }
 
 // Frames yields the frames of the call up to its end. The last pair has an

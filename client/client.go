@@ -56,9 +56,9 @@ type Config struct {
 	MaxFrame int
 
 	// OnEvent receives the async frames that arrive once the host is ready,
-	// one at a time and in order, on a goroutine that exists while there are
-	// any. It may call methods of the client, except Close. Without it async
-	// frames are not kept.
+	// but for the messages of a Link, one at a time and in order, on a goroutine
+	// that exists while there are any. It may call methods of the client, except
+	// Close. Without it async frames are not kept.
 	OnEvent func(Event)
 	// Tap sees every frame first, on the goroutine that reads the connection:
 	// it must be quick, call no method of the client, and not keep the payload.
@@ -107,6 +107,8 @@ type Client struct {
 
 	events eventQueue
 
+	links linkTable
+
 	// owned by the reader
 	isReady bool
 
@@ -118,13 +120,14 @@ type Client struct {
 	wg sync.WaitGroup
 
 	// guarded by mu
-	mu       sync.Mutex
-	err      error // why the connection ends; the first reason counts
-	calls    map[instanceKey]*Call
-	tapping  []*Call // running calls that want async frames too
-	commands []unique.Handle[wire.CommandInfo]
-	listSize int // bytes of the command list
-	granted  wire.Extensions
+	mu        sync.Mutex
+	err       error                    // why the connection ends; the first reason counts
+	receivers map[instanceKey]receiver // who gets the frames of running instances
+	tapping   []*Call                  // running calls that want async frames too
+	asking    []*queue                 // of Peers that wait for answers
+	commands  []unique.Handle[wire.CommandInfo]
+	listSize  int // bytes of the command list
+	granted   wire.Extensions
 }
 
 // instanceKey names one running command (protocol 2).
@@ -143,12 +146,12 @@ func Dial(ctx context.Context, addr string, cfg Config) (*Client, error) {
 		return nil, err
 	}
 	c := &Client{
-		cfg:    &cfg,
-		conn:   conn,
-		ready:  make(chan struct{}),
-		done:   make(chan struct{}),
-		hangup: make(chan struct{}),
-		calls:  make(map[instanceKey]*Call),
+		cfg:       &cfg,
+		conn:      conn,
+		ready:     make(chan struct{}),
+		done:      make(chan struct{}),
+		hangup:    make(chan struct{}),
+		receivers: make(map[instanceKey]receiver),
 	}
 	c.events.queue = newQueue(cfg.QueueBytes)
 	go c.read() // ends with the connection; Close waits for done
@@ -270,12 +273,16 @@ func (c *Client) read() {
 	c.fail(err)
 	c.mu.Lock()
 	err = c.err
-	calls := c.calls
-	c.calls, c.tapping = nil, nil
+	receivers, asking := c.receivers, c.asking
+	c.receivers, c.tapping, c.asking = nil, nil, nil
 	c.mu.Unlock()
-	for _, call := range calls {
-		call.finish(err)
+	for _, r := range receivers {
+		r.finish(err)
 	}
+	for _, q := range asking {
+		q.finish(err)
+	}
+	c.endLinks(err)
 	c.events.finish(io.EOF)
 }
 

@@ -856,3 +856,72 @@ func TestKnownHosts(t *testing.T) {
 		t.Errorf("left behind: %v, %v", entries, err)
 	}
 }
+
+// Every async frame that a host sends is an event with the value of its layout,
+// and nothing that another client makes looks like one of the host's.
+func TestEventValues(t *testing.T) {
+	session, user := wire.SessionID{1}, wire.UserID{2}
+	peer := &wire.Peer{Session: session, User: user, Name: "ann", App: "app", Display: "Ann"}
+	member := &wire.Member{Channel: 3, User: user, Level: wire.Regular, Name: "ann", Display: "Ann", ChannelName: "news"}
+	ref := &wire.SessionRef{Session: session}
+	sub := &wire.SubLevel{Channel: 3, Sub: 4, Level: wire.Regular}
+	tests := []struct {
+		id    wire.AsyncID
+		typ   wire.TypeID
+		send  wire.Payload
+		value bool
+	}{
+		{wire.AsyncSysMsg, wire.MyInfo, &wire.Account{Peer: *peer, Email: "a@b.c", Rank: 5}, true},
+		{wire.AsyncUserDeleted, wire.Bytes, &wire.UserRef{User: user}, true},
+		{wire.AsyncToPeer, wire.PeerInfo, peer, true},
+		{wire.AsyncLimitedCast, wire.PeerInfo, peer, true},
+		{wire.AsyncLimitedCast, wire.PingPeers, peer, true},
+		{wire.AsyncLimitedCast, wire.PeerStat, &wire.PeerStatus{Session: session, Open: wire.SubList{2: {Channel: 3, Sub: 4}}}, true},
+		{wire.AsyncP2P, wire.P2PRequest, peer, true},
+		{wire.AsyncP2P, wire.P2POpen, ref, true},
+		{wire.AsyncP2P, wire.P2PClose, ref, true},
+		{wire.AsyncP2P, wire.ChMemberInfo, &wire.PeerData{Src: session, Data: wire.Append(nil, member)}, true},
+		{wire.AsyncP2P, wire.Text, &wire.PeerData{Src: session, Data: []byte("psst")}, true},
+		{wire.AsyncNewChMember, wire.ChMemberInfo, member, true},
+		{wire.AsyncDelCh, wire.ChID, &wire.ChannelRef{Channel: 3}, true},
+		{wire.AsyncRenameCh, wire.Bytes, &wire.ChannelRenamed{Channel: 3, Name: "new"}, true},
+		{wire.AsyncNewSubCh, wire.Bytes, &wire.SubAdded{Channel: 3, Sub: 4, Level: wire.Public, Name: "main"}, true},
+		{wire.AsyncRmSubCh, wire.Bytes, &wire.SubRef{Channel: 3, Sub: 4}, true},
+		{wire.AsyncRenameSubCh, wire.Bytes, &wire.SubRenamed{Channel: 3, Sub: 4, Name: "new"}, true},
+		{wire.AsyncInvitedToCh, wire.ChMemberInfo, member, true},
+		{wire.AsyncRmChMember, wire.Bytes, &wire.MemberRemoved{Channel: 3, User: user}, true},
+		{wire.AsyncInviteAccepted, wire.ChMemberInfo, member, true},
+		{wire.AsyncMemLevelChg, wire.Bytes, &wire.MemberLevel{Channel: 3, User: user, Level: wire.Admin}, true},
+		{wire.AsyncSubChLevelChg, wire.Bytes, sub, true},
+		{wire.AsyncAddRdOnly, wire.Bytes, sub, true},
+		{wire.AsyncRmRdOnly, wire.Bytes, sub, true},
+		{wire.AsyncAddCmd, wire.NewCmd, &wire.CommandInfo{ID: 300, Name: "new"}, true},
+		{wire.AsyncRmCmd, wire.CommandID, &wire.CommandRef{ID: 300}, true},
+
+		{wire.AsyncCast, wire.ChMemberInfo, member, false},
+		{wire.AsyncCast, wire.PeerStat, &wire.PeerStatus{Session: session}, false},
+		{wire.AsyncLimitedCast, wire.ChMemberInfo, member, false},
+		{99, wire.ChMemberInfo, member, false},
+		{200, 200, ref, false},
+	}
+	events := make(chan client.Event, len(tests))
+	h := clienttest.Start(t, clienttest.Options{Commands: []clienttest.Command{
+		command("go", func(i *clienttest.Instance) wire.ReturnCode {
+			for _, tt := range tests {
+				i.SendValue(tt.typ, wire.CmdID(tt.id), 0, tt.send)
+			}
+			return wire.NoErrors
+		}),
+	}})
+	c := dial(t, h, client.Config{OnEvent: func(e client.Event) { events <- e }})
+	run(t, c, "go")
+	for _, tt := range tests {
+		want := client.Event{ID: tt.id, Type: tt.typ, Payload: wire.Append(nil, tt.send)}
+		if tt.value {
+			want.Value = tt.send
+		}
+		if diff := cmp.Diff(want, <-events); diff != "" {
+			t.Errorf("%v %v (-want +got):\n%s", tt.id, tt.typ, diff)
+		}
+	}
+}

@@ -30,6 +30,22 @@ var (
 	ErrSlowConsumer = errors.New("the frames of the call were not taken in time")
 	// ErrTooManyCalls: every branch of the command is in use.
 	ErrTooManyCalls = errors.New("all branches of the command are in use")
+	// ErrNotRelayable: clients cannot send this type of frame to each other.
+	ErrNotRelayable = errors.New("this type cannot be sent to other clients")
+	// ErrLinked: there is a link to this peer, or one is being made.
+	ErrLinked = errors.New("there is a link to this peer")
+	// ErrDeclined: the peer has declined the link, or its session has ended.
+	ErrDeclined = errors.New("the peer declined the link, or has left")
+	// ErrLinkClosed: the link was closed with Close.
+	ErrLinkClosed = errors.New("the link is closed")
+	// ErrPeerClosed: the peer has closed the link, or its session has ended.
+	ErrPeerClosed = errors.New("the peer closed the link, or has left")
+	// ErrLinkFull: the link was closed because what the peer sent was not
+	// received in time.
+	ErrLinkFull = errors.New("the link was closed: its messages were not received in time")
+	// ErrLoggedOut: the link has ended because the session is not any more that
+	// of the user who made it, or may have no links any more.
+	ErrLoggedOut = errors.New("the link ended with the login of this session")
 	// ErrNoAnswer is what an Answer returns to cancel the call instead of
 	// answering.
 	ErrNoAnswer = errors.New("no answer")
@@ -72,6 +88,24 @@ func (e *LoginError) Error() string {
 
 // Unwrap returns what the Answer returned, if it was that which ended the login.
 func (e *LoginError) Unwrap() error { return e.Err }
+
+// CommandError tells that a command has ended with another code than
+// NO_ERRORS. Run returns such an end as a Result; methods that stand for one
+// command return it as this error.
+type CommandError struct {
+	Command string
+	Code    wire.ReturnCode
+	Text    string // the last ERR of the host; may be empty
+}
+
+// Error names the command and gives the host's reason.
+func (e *CommandError) Error() string {
+	reason := e.Text
+	if reason == "" {
+		reason = e.Code.String()
+	}
+	return e.Command + ": " + reason
+}
 
 // NoCommandError tells that the host does not offer a command to this session.
 type NoCommandError struct {

@@ -3,19 +3,44 @@ package client
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"unique"
 
 	"mrci.dev/mrci/wire"
 )
 
 // Event is an async frame: something that the host or another session tells
-// without having been asked (protocol 5).
+// without having been asked (protocol 5). Every async frame that arrives is
+// one, also under ids that this package does not know.
 type Event struct {
 	ID      wire.AsyncID
 	Type    wire.TypeID
 	Payload []byte
-	// Value is the decoded payload; nil for texts and other payloads without a
-	// layout, and for those that do not fit theirs.
+	// Value is the decoded payload, by ID and Type:
+	//
+	//	SYS_MSG                          MY_INFO      *wire.Account
+	//	USER_DELETED                     BYTES        *wire.UserRef
+	//	TO_PEER, LIMITED_CAST            PEER_INFO    *wire.Peer: an answer to ping_peers, or a new name
+	//	LIMITED_CAST                     PEER_STAT    *wire.PeerStatus: what a peer has open, or that it has left
+	//	LIMITED_CAST                     PING_PEERS   *wire.Peer: who has asked who is there
+	//	P2P                              P2P_REQUEST  *wire.Peer: who asks for a link (AcceptLink, DeclineLink)
+	//	P2P                              P2P_OPEN, P2P_CLOSE  *wire.SessionRef
+	//	P2P                              others       *wire.PeerData: a message without a Link
+	//	NEW_CH_MEMBER, INVITED_TO_CH, INVITE_ACCEPTED  *wire.Member
+	//	DEL_CH                           CH_ID        *wire.ChannelRef
+	//	RENAME_CH                        BYTES        *wire.ChannelRenamed
+	//	NEW_SUB_CH                       BYTES        *wire.SubAdded
+	//	RM_SUB_CH                        BYTES        *wire.SubRef
+	//	RENAME_SUB_CH                    BYTES        *wire.SubRenamed
+	//	RM_CH_MEMBER                     BYTES        *wire.MemberRemoved
+	//	MEM_LEVEL_CHANGED                BYTES        *wire.MemberLevel
+	//	SUB_CH_LEVEL_CHG, ADD_RDONLY, RM_RDONLY  BYTES  *wire.SubLevel
+	//	ADD_CMD, RM_CMD                  NEW_CMD, CMD_ID  *wire.CommandInfo, *wire.CommandRef
+	//
+	// It is nil for texts, for payloads that do not fit their layout, under ids
+	// that are not known, and for what is made by another client: a CAST, and what
+	// is not listed of LIMITED_CAST, is what its sender says it is (Decode reads
+	// it). So a Value, but for the data of wire.PeerData, comes from the host.
 	Value wire.Payload
 	// Lost is how many events were dropped in front of this one because
 	// OnEvent was too slow.
@@ -44,7 +69,9 @@ func IsText(t wire.TypeID) bool {
 }
 
 // Decode returns the payload of a frame as a typed value, nil when it is text
-// or has no layout. The value may share memory with the payload.
+// or has no layout. It goes by the type alone where the id does not demand a
+// layout, so the value of a cast is its sender's claim. The value may share
+// memory with the payload.
 func Decode(f wire.Frame) (wire.Payload, error) {
 	v := wire.NewClientPayload(f.Cmd, f.Type)
 	if v == nil {
@@ -54,6 +81,17 @@ func Decode(f wire.Frame) (wire.Payload, error) {
 		return nil, err
 	}
 	return v, nil
+}
+
+// eventValue is Decode for what the host vouches for.
+func eventValue(f wire.Frame) (wire.Payload, error) {
+	switch id := wire.AsyncID(f.Cmd); {
+	case id == wire.AsyncCast, !id.Known():
+		return nil, nil
+	case id == wire.AsyncLimitedCast && f.Type != wire.PeerInfo && f.Type != wire.PeerStat && f.Type != wire.PingPeers:
+		return nil, nil
+	}
+	return Decode(f)
 }
 
 // eventQueue holds async frames until OnEvent takes them.
@@ -93,6 +131,16 @@ func (c *Client) async(f wire.Frame) error {
 		if f.Type == wire.CommandID {
 			err = c.removeCommand(f)
 		}
+	case wire.AsyncSysMsg:
+		if f.Type == wire.MyInfo {
+			c.linkAccount(f)
+		}
+	case wire.AsyncLimitedCast:
+		if f.Type == wire.PeerInfo {
+			c.peerAnswered(f)
+		}
+	case wire.AsyncP2P:
+		silent = c.linkFrame(f) // the Link has it
 	case 0:
 		c.cfg.Logger.Debug("frame of no call", "type", f.Type, "cmd", f.Cmd, "branch", f.Branch)
 		return nil
@@ -165,7 +213,7 @@ func (c *Client) dispatch() {
 			q.mu.Unlock()
 			return
 		}
-		value, err := Decode(f.Frame)
+		value, err := eventValue(f.Frame)
 		if err != nil {
 			c.cfg.Logger.Debug("async payload", "async", wire.AsyncID(f.Cmd), "err", err)
 		}
@@ -207,11 +255,17 @@ func (c *Client) removeCommand(f wire.Frame) error {
 	if err := wire.Parse(f.Payload, &ref); err != nil {
 		return err
 	}
+	name := ""
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	if i, found := c.commandLocked(ref.ID); found {
-		c.listSize -= infoSize(c.commands[i].Value())
+		info := c.commands[i].Value()
+		name = info.Name
+		c.listSize -= infoSize(info)
 		c.commands = slices.Delete(c.commands, i, i+1)
+	}
+	c.mu.Unlock()
+	if strings.EqualFold(name, cmdP2PClose) {
+		c.linksWithdrawn()
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"context"
 	"sync"
 
 	"mrci.dev/mrci/wire"
@@ -71,17 +72,42 @@ func (q *queue) take() (f queued, ok bool, end error) {
 		if cap(q.frames) > keptFrames {
 			q.frames, q.head = nil, 0
 		}
+		if q.end != nil {
+			signal(q.ready) // for another consumer that waits
+		}
 		return queued{}, false, q.end
 	}
 	f = q.frames[q.head]
 	q.frames[q.head] = queued{} // its payload is the consumer's now
 	q.head++
 	q.bytes -= frameCost + len(f.Payload)
+	if q.head < len(q.frames) {
+		signal(q.ready) // likewise
+	}
 	if q.waits && q.bytes <= q.limit/2 {
 		q.waits = false
 		signal(q.room)
 	}
 	return f, true, nil
+}
+
+// next waits for the first frame and removes it. Without one it returns the end
+// of the queue, or why ctx has ended.
+func (q *queue) next(ctx context.Context) (wire.Frame, error) {
+	for {
+		f, ok, end := q.take()
+		if ok {
+			return f.Frame, nil
+		}
+		if end != nil {
+			return wire.Frame{}, end
+		}
+		select {
+		case <-q.ready:
+		case <-ctx.Done():
+			return wire.Frame{}, context.Cause(ctx)
+		}
+	}
 }
 
 // halfEmpty reports whether the queue has room again after it was full.

@@ -55,12 +55,12 @@ func TestTypeNames(t *testing.T) {
 
 func TestAsyncNames(t *testing.T) {
 	for id := range 1000 {
-		want, _ := nameIn(asyncTable, id)
+		want, known := nameIn(asyncTable, id)
 		if id == 100 {
-			want = "EXTENSIONS"
+			want, known = "EXTENSIONS", true
 		}
-		if got := wire.AsyncID(id).String(); got != want {
-			t.Errorf("async %d is %s, want %s", id, got, want)
+		if got := wire.AsyncID(id); got.String() != want || got.Known() != known {
+			t.Errorf("async %d is %s, known %v; want %s, %v", id, got, got.Known(), want, known)
 		}
 	}
 }

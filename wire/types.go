@@ -196,9 +196,13 @@ var asyncNames = [...]string{
 	AsyncUnhook: "UNHOOK", AsyncExtensions: "EXTENSIONS",
 }
 
+// Known reports whether revision 2, or an extension of this project, defines
+// the async id.
+func (id AsyncID) Known() bool { return int(id) < len(asyncNames) && asyncNames[id] != "" }
+
 // String returns the protocol's name of the async id, or its number.
 func (id AsyncID) String() string {
-	if int(id) < len(asyncNames) && asyncNames[id] != "" {
+	if id.Known() {
 		return asyncNames[id]
 	}
 	return strconv.Itoa(int(id))

@@ -15,7 +15,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
 
+	"mrci.dev/mrci/client"
 	"mrci.dev/mrci/client/clienttest"
+	"mrci.dev/mrci/internal/tui"
 	"mrci.dev/mrci/wire"
 )
 
@@ -501,12 +503,13 @@ func TestScreen(t *testing.T) {
 	s := &screen{out: &b}
 	s.write("no line end")
 	s.prompt("> ")
-	s.line(asyncLine(wire.Frame{Type: wire.Text, Cmd: wire.CmdID(wire.AsyncCast), Payload: []byte("hi\x1b[2J\n")}))
+	var news tui.News
+	s.line(news.Lines(client.Event{ID: wire.AsyncCast, Type: wire.Text, Payload: []byte("hi\x1b[2J\n* not you\n")}))
 	s.prompted()
 	s.progress(50, false)
 	s.write("more\n")
 	bar := "[" + strings.Repeat("#", barWidth/2) + strings.Repeat(".", barWidth/2) + "]  50%"
-	want := "no line end\n> \r\x1b[K[CAST] hi\\x1b[2J\n> \r" + bar + "\nmore\n"
+	want := "no line end\n> \r\x1b[K[CAST] hi\\x1b[2J\n[CAST] * not you\n> \r" + bar + "\nmore\n"
 	if diff := cmp.Diff(want, b.String()); diff != "" {
 		t.Errorf("screen (-want +got):\n%s", diff)
 	}

@@ -55,6 +55,8 @@ func (cmd *connectCmd) Run(a *app) error {
 		sh.screen.notice(fmt.Sprintf("Connected to %s. Type help for the commands, exit to leave.", l.RemoteAddr()))
 		if l.flags.User == "" {
 			sh.screen.notice("You are not logged in: auth -user NAME does that.")
+		} else {
+			sh.quietly(ctx, "ls_chs", "-all")
 		}
 	}
 	// What waits for a line stops waiting when the connection ends.
@@ -73,6 +75,7 @@ type shell struct {
 	person bool // a person types and reads
 	screen *screen
 	stop   stopper
+	news   tui.News
 
 	leaving atomic.Bool // Ctrl-C was the last thing typed at the prompt
 }
@@ -161,8 +164,15 @@ func (sh *shell) line(ctx context.Context, name, args string) (err error, leave 
 	if err := refuseTransfer(info); err != nil {
 		return err, false
 	}
-	result, err := sh.link.Do(ctx, client.Request{Command: name, Payload: []byte(args), Events: true}, client.Handlers{
-		Frame:   func(f wire.Frame) error { return sh.frame(f, info.Name) },
+	// A person sees events as they come, above the prompt of a call too, whose
+	// answer may take long. A script has them in their places.
+	var shown listing
+	request := client.Request{Command: name, Payload: []byte(args), Events: !sh.person}
+	result, err := sh.link.Do(ctx, request, client.Handlers{
+		Frame: func(f wire.Frame) error {
+			shown.add(f)
+			return sh.frame(f, info.Name)
+		},
 		Answer:  sh.answer,
 		Started: func(call *client.Call) { sh.stop.watch(call, func() { sh.link.Close() }) },
 	})
@@ -181,17 +191,70 @@ func (sh *shell) line(ctx context.Context, name, args string) (err error, leave 
 	if status := exitStatus(result.Code); status != 0 {
 		return exitError{status, nil}, false
 	}
+	if sh.person {
+		if showsChannels(info.Name) {
+			sh.news.Learn(shown.String())
+		}
+		sh.learn(ctx, info.Name)
+	}
 	return nil, false
 }
 
-// frame shows a frame of the running call, or an async one.
+// learn asks the host for the names behind the ids of events that are to come,
+// behind a command that was successful. A command that is not offered, or that
+// is refused, teaches nothing.
+func (sh *shell) learn(ctx context.Context, behind string) {
+	switch strings.ToLower(behind) {
+	case "auth":
+		if sh.link.Settle(ctx) == nil { // what the login brings is there
+			sh.quietly(ctx, "ls_chs", "-all")
+		}
+	case "open_sub_ch":
+		sh.quietly(ctx, "ls_open_chs")
+		sh.quietly(ctx, "ping_peers") // the answers are events
+	}
+}
+
+// quietly runs a command and shows nothing of it.
+func (sh *shell) quietly(ctx context.Context, name string, args ...string) {
+	var shown listing
+	// If the connection has been lost, the next call says so.
+	_, _ = sh.link.Run(ctx, name, args, client.Handlers{
+		Frame:   func(f wire.Frame) error { shown.add(f); return nil },
+		Started: func(call *client.Call) { sh.stop.watch(call, func() { sh.link.Close() }) },
+	})
+	sh.stop.watch(nil, nil)
+	sh.news.Learn(shown.String())
+}
+
+// showsChannels reports whether tui.News can learn names from the output of a
+// command.
+func showsChannels(command string) bool {
+	switch strings.ToLower(command) {
+	case "ls_chs", "find_ch", "ls_open_chs":
+		return true
+	}
+	return false
+}
+
+// listing collects what a call prints, as far as it is of use.
+type listing struct{ strings.Builder }
+
+// maxListing is more than the channels of a user fill (protocol 8).
+const maxListing = 64 << 10
+
+func (l *listing) add(f wire.Frame) {
+	if f.Type == wire.Text && !f.Cmd.IsAsync() && l.Len()+len(f.Payload) <= maxListing {
+		l.Write(f.Payload)
+	}
+}
+
+// frame shows a frame of the running call, or, to a script, an async one.
 func (sh *shell) frame(f wire.Frame, command string) error {
 	if !sh.person {
 		return (&output{app: sh.app}).frame(f, command)
 	}
 	switch {
-	case f.Cmd.IsAsync():
-		sh.screen.line(asyncLine(f))
 	case f.Type == wire.PromptText || f.Type == wire.PrivText: // shown when it is answered
 	case client.IsText(f.Type):
 		sh.screen.write(tui.Printable(string(f.Payload)))
@@ -205,48 +268,48 @@ func (sh *shell) frame(f wire.Frame, command string) error {
 	return nil
 }
 
-// event shows async frames that arrive between calls.
+// event shows async frames: to a person all of them, to a script those that
+// arrive between calls.
 func (sh *shell) event(e client.Event) {
+	if sh.person {
+		sh.screen.line(sh.news.Lines(e))
+		return
+	}
 	if e.InCall {
 		return // the call shows it, in its place
 	}
 	f := wire.Frame{Type: e.Type, Cmd: wire.CmdID(e.ID), Payload: e.Payload}
-	if sh.person {
-		sh.screen.line(asyncLine(f))
-		return
-	}
 	// There is nobody to tell that standard error is gone.
 	_ = (&output{app: sh.app}).frame(f, "")
-}
-
-// asyncLine returns an async frame as a line for a person, or nothing if it
-// is of no interest.
-func asyncLine(f wire.Frame) string {
-	id := wire.AsyncID(f.Cmd)
-	switch {
-	case id == wire.AsyncAddCmd || id == wire.AsyncRmCmd:
-		return ""
-	case id == wire.AsyncSysMsg && client.IsText(f.Type):
-		return tui.Printable(string(f.Payload))
-	case client.IsText(f.Type) && id != wire.AsyncP2P:
-		return "[" + id.String() + "] " + tui.Printable(string(f.Payload))
-	}
-	if v, err := client.Decode(f); err == nil && id == wire.AsyncSysMsg {
-		if me, ok := v.(*wire.Account); ok {
-			return tui.Printable(fmt.Sprintf("* you are %s, rank %d", me.Name, uint32(me.Rank)))
-		}
-	}
-	return "[" + id.String() + "] " + tui.Line(f)
 }
 
 func (sh *shell) answer(ctx context.Context, q client.Question) (string, error) {
 	sh.screen.endLine()
 	if sh.person {
-		return noMore(sh.link.ask(ctx, q))
+		return noMore(sh.ask(ctx, q))
 	}
 	answer, err := sh.link.answer(ctx, q, sh.input, &output{app: sh.app})
 	if !strings.HasSuffix(q.Text, "\n") {
 		fmt.Fprintln(sh.app.stderr) // nobody's Return ends the line
+	}
+	return answer, err
+}
+
+// ask shows a question of a call to the person, and it again below whatever is
+// shown meanwhile.
+func (sh *shell) ask(ctx context.Context, q client.Question) (answer string, err error) {
+	text := promptText(q)
+	last := strings.LastIndexByte(text, '\n') + 1
+	sh.screen.write(text[:last])
+	sh.screen.prompt(text[last:])
+	if q.Hidden {
+		answer, err = sh.input.Hidden(ctx)
+	} else {
+		answer, err = sh.input.Line(ctx)
+	}
+	sh.screen.prompted()
+	if q.Hidden || err != nil {
+		sh.screen.notice("") // the Return that was typed is not shown, or there was none
 	}
 	return answer, err
 }

@@ -201,17 +201,22 @@ func (l *link) loginAnswer(ctx context.Context, q client.Question) (string, erro
 
 // ask shows a prompt to a person and returns the answer.
 func (l *link) ask(ctx context.Context, q client.Question) (string, error) {
-	prompt := tui.Printable(q.Text)
-	if prompt != "" && !strings.HasSuffix(prompt, " ") && !strings.HasSuffix(prompt, "\n") {
-		prompt += " "
-	}
-	fmt.Fprint(l.app.stderr, prompt)
+	fmt.Fprint(l.app.stderr, promptText(q))
 	if !q.Hidden {
 		return l.input.Line(ctx)
 	}
 	answer, err := l.input.Hidden(ctx)
 	fmt.Fprintln(l.app.stderr) // the one that was typed is not shown either
 	return answer, err
+}
+
+// promptText is a question as a terminal shows it.
+func promptText(q client.Question) string {
+	prompt := tui.Printable(q.Text)
+	if prompt != "" && !strings.HasSuffix(prompt, " ") && !strings.HasSuffix(prompt, "\n") {
+		prompt += " "
+	}
+	return prompt
 }
 
 // secret reads the first line of a file descriptor, and without one takes the

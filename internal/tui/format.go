@@ -166,9 +166,10 @@ func data(t wire.TypeID, p []byte) []member {
 	return []member{{"data_base64", base64.StdEncoding.EncodeToString(p)}}
 }
 
-// Printable returns text that cannot give orders to a terminal: control
-// characters other than line feed and tab, and bytes that are not UTF-8, are
-// shown as \xHH.
+// Printable returns text that cannot give orders to a terminal, nor change the
+// order in which it shows other characters: control characters other than line
+// feed and tab, bidirectional overrides, line separators, and bytes that are
+// not UTF-8, are shown as \xHH or \uHHHH.
 func Printable(text string) string {
 	if !strings.ContainsFunc(text, unprintable) && utf8.ValidString(text) {
 		return text
@@ -178,6 +179,8 @@ func Printable(text string) string {
 		switch {
 		case r == utf8.RuneError && !strings.HasPrefix(text[i:], "\uFFFD"):
 			fmt.Fprintf(&b, `\x%02x`, text[i])
+		case unprintable(r) && r > 0xff:
+			fmt.Fprintf(&b, `\u%04x`, r)
 		case unprintable(r):
 			fmt.Fprintf(&b, `\x%02x`, r)
 		default:
@@ -187,4 +190,12 @@ func Printable(text string) string {
 	return b.String()
 }
 
-func unprintable(r rune) bool { return unicode.IsControl(r) && r != '\n' && r != '\t' }
+func unprintable(r rune) bool {
+	switch {
+	case r == '\n' || r == '\t':
+		return false
+	case r >= 0x2028 && r <= 0x202e, r >= 0x2066 && r <= 0x2069: // separators, embeddings, overrides, isolates
+		return true
+	}
+	return unicode.IsControl(r)
+}

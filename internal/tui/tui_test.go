@@ -50,7 +50,7 @@ func TestInputGivenUp(t *testing.T) {
 
 func TestPrintable(t *testing.T) {
 	for in, want := range map[string]string{
-		"plain\ttext\n": "plain\ttext\n", "ü\x1b[31m": `ü\x1b[31m`, "a\rb\x00": `a\x0db\x00`, "\xff\uFFFD": `\xff` + "\uFFFD", "\u009b": `\x9b`,
+		"plain\ttext\n": "plain\ttext\n", "ü\x1b[31m": `ü\x1b[31m`, "a\rb\x00": `a\x0db\x00`, "\xff\uFFFD": `\xff` + "\uFFFD", "\u009b": `\x9b`, "a\u202eb\u2028": `a\u202eb\u2028`, "\u200fשלום": "\u200fשלום",
 	} {
 		if got := tui.Printable(in); got != want {
 			t.Errorf("Printable(%q) = %q, want %q", in, got, want)

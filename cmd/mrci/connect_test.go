@@ -1,0 +1,146 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"mrci.dev/mrci/client"
+	"mrci.dev/mrci/client/clienttest"
+	"mrci.dev/mrci/internal/tui"
+	"mrci.dev/mrci/wire"
+)
+
+// terminal is what a person sees.
+type terminal struct {
+	mu      sync.Mutex
+	text    string
+	seen    int // text[:seen] has been waited for
+	written chan struct{}
+}
+
+func (s *terminal) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.text += string(p)
+	select {
+	case s.written <- struct{}{}:
+	default:
+	}
+	return len(p), nil
+}
+
+// expect waits until the text stands behind what was waited for before.
+func (s *terminal) expect(t *testing.T, ctx context.Context, text string) {
+	t.Helper()
+	for {
+		s.mu.Lock()
+		rest := s.text[s.seen:]
+		if i := strings.Index(rest, text); i >= 0 {
+			s.seen += i + len(text)
+			s.mu.Unlock()
+			return
+		}
+		s.mu.Unlock()
+		select {
+		case <-s.written:
+		case <-ctx.Done():
+			t.Fatalf("%q does not come; there is %q", text, rest)
+		}
+	}
+}
+
+// A person gets news while a question of a command stands, which is shown again
+// below, and names for ids without having asked for them.
+func TestConnectShowsNews(t *testing.T) {
+	noLeaks(t)
+	id := wire.SessionID{1}
+	status := func(i *clienttest.Instance) {
+		i.SendValue(wire.PeerStat, wire.CmdID(wire.AsyncLimitedCast), 0, &wire.PeerStatus{Session: id, Open: wire.SubList{{Channel: 5, Sub: 2}}})
+	}
+	command := func(name string, run func(i *clienttest.Instance) wire.ReturnCode) clienttest.Command {
+		return clienttest.Command{Info: wire.CommandInfo{Name: name}, Run: run}
+	}
+	asked := make(chan struct{})
+	h := clienttest.Start(t, clienttest.Options{Commands: []clienttest.Command{
+		command("open_sub_ch", func(i *clienttest.Instance) wire.ReturnCode { status(i); return wire.NoErrors }),
+		command("ls_open_chs", func(i *clienttest.Instance) wire.ReturnCode {
+			i.Text("\nchannel_name    sub_channel_name    channel_id    ")
+			i.Text("sub_channel_id\n-------         -------             -------       -------\nnews            main                5             2\n")
+			return wire.NoErrors
+		}),
+		command("ping_peers", func(i *clienttest.Instance) wire.ReturnCode {
+			i.SendValue(wire.PeerInfo, wire.CmdID(wire.AsyncLimitedCast), 0, &wire.Peer{Session: id, Name: "ann", App: "app"})
+			return wire.NoErrors
+		}),
+		command("ask", func(i *clienttest.Instance) wire.ReturnCode {
+			i.Reply(wire.PromptText, []byte("First line.\nname?"))
+			<-asked
+			i.Send(wire.Text, wire.CmdID(wire.AsyncCast), 0, []byte("hello\a\n"))
+			status(i)
+			for f := range i.In {
+				i.Text("got " + string(f.Payload) + "\n")
+				return wire.NoErrors
+			}
+			return 0
+		}),
+	}})
+	typed, keys := io.Pipe()
+	out := &terminal{written: make(chan struct{}, 1)}
+	sh := &shell{
+		app:    &app{stdin: typed, stdout: out, stderr: out, getenv: func(string) string { return "" }},
+		input:  tui.NewInput(typed),
+		person: true,
+		screen: &screen{out: out},
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	l, err := sh.app.open(ctx, h.Addr, sessionFlags{PasswordFD: -1, NewPasswordFD: -1}, sh.input, sh.event)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	sh.link = l
+	ended := make(chan error, 1)
+	go func() { ended <- sh.loop(ctx) }()
+
+	out.expect(t, ctx, "> ")
+	fmt.Fprintln(keys, "open_sub_ch -ch_name news -sub_name main")
+	out.expect(t, ctx, "session 01000000 is here, in #5/#2\n") // the names come behind it
+	out.expect(t, ctx, "* ann is here, with \"app\"\n")
+	out.expect(t, ctx, "> ")
+	fmt.Fprintln(keys, "ask")
+	out.expect(t, ctx, "First line.\nname? ")
+	close(asked)
+	out.expect(t, ctx, "\r\x1b[K[CAST] hello\\x07\nname? \r\x1b[K* ann is now in news/main\nname? ")
+	fmt.Fprintln(keys, "bob")
+	out.expect(t, ctx, "got bob\n")
+	out.expect(t, ctx, "> ")
+	fmt.Fprintln(keys, "exit")
+	if err := <-ended; err != nil {
+		t.Errorf("the shell ended with %v", err)
+	}
+	keys.Close()
+	if strings.Contains(out.text, "-------") {
+		t.Errorf("what the client asks for itself is shown: %q", out.text)
+	}
+}
+
+// A listing that a person asks for is shown, and teaches names too.
+func TestConnectLearnsFromListings(t *testing.T) {
+	var l listing
+	l.add(wire.Frame{Type: wire.Text, Cmd: 300, Payload: []byte("channel_id    channel_name\n-------       -------\n")})
+	l.add(wire.Frame{Type: wire.Text, Cmd: wire.CmdID(wire.AsyncCast), Payload: []byte("7             cast\n")})
+	l.add(wire.Frame{Type: wire.Err, Cmd: 300, Payload: []byte("7             error\n")})
+	l.add(wire.Frame{Type: wire.Text, Cmd: 300, Payload: make([]byte, maxListing)})
+	l.add(wire.Frame{Type: wire.Text, Cmd: 300, Payload: []byte("7             news\n")})
+	var news tui.News
+	news.Learn(l.String())
+	if got := news.Lines(client.Event{ID: wire.AsyncDelCh, Value: &wire.ChannelRef{Channel: 7}}); got != "* channel news is gone" {
+		t.Errorf("got %q", got)
+	}
+}
