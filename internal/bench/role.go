@@ -139,6 +139,19 @@ type Stat struct {
 	Stack      uint64 `json:"stack"` // bytes of goroutine stacks
 	Go         uint64 `json:"go"`    // bytes that Go's runtime has of the system, for whatever
 	Work       uint64 `json:"work"`  // see attack
+	// Parts are those of Go that are neither objects nor stacks.
+	Parts GoParts `json:"parts"`
+}
+
+// GoParts is what Go's runtime has of the system besides objects and stacks,
+// in bytes.
+type GoParts struct {
+	Holes     uint64 `json:"holes"`     // in pages that have objects too
+	Kept      uint64 `json:"kept"`      // free pages that were not given back
+	Spans     uint64 `json:"spans"`     // what the allocator keeps for itself
+	Collector uint64 `json:"collector"` // of the garbage collector
+	Profiles  uint64 `json:"profiles"`  // of the heap profile
+	Other     uint64 `json:"other"`
 }
 
 // Control answers what the process that started this one asks, line by line,
@@ -197,6 +210,10 @@ func (c *controller) do(word, file string, work *atomic.Uint64) (string, error) 
 	b, err := json.Marshal(Stat{
 		Goroutines: runtime.NumGoroutine(), Heap: m.HeapAlloc, Stack: m.StackInuse,
 		Go: m.Sys - m.HeapReleased, Work: work.Load(),
+		Parts: GoParts{
+			Holes: m.HeapInuse - m.HeapAlloc, Kept: m.HeapIdle - m.HeapReleased,
+			Spans: m.MSpanSys + m.MCacheSys, Collector: m.GCSys, Profiles: m.BuckHashSys, Other: m.OtherSys,
+		},
 	})
 	return string(b), err
 }

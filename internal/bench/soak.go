@@ -709,7 +709,11 @@ func (s *soak) compare(before, after atRest) {
 	if before.resident > 0 {
 		resident := kib("resident", before.resident, after.resident).atMost(slackResident / 1024)
 		resident.Note = "without pages of files; 10 MiB may be page caches of the database"
-		rows = append(rows, resident, kib("  of Go's runtime", before.stat.Go, after.stat.Go))
+		was, is := before.stat.Parts, after.stat.Parts
+		rows = append(rows, resident, kib("  of Go's runtime", before.stat.Go, after.stat.Go),
+			kib("    holes between objects", was.Holes, is.Holes), kib("    free and kept", was.Kept, is.Kept),
+			kib("    allocator", was.Spans, is.Spans), kib("    collector", was.Collector, is.Collector),
+			kib("    heap profile", was.Profiles, is.Profiles), kib("    other", was.Other, is.Other))
 	}
 	database := kib("database", uint64(before.database), uint64(after.database))
 	database.Note = "grows by rows of the logs"
