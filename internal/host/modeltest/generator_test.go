@@ -55,7 +55,7 @@ type generator struct {
 	*rand.Rand
 	w       *world
 	seq     uint64 // of casts
-	mails   int // counts what has to be different
+	mails   int    // counts what has to be different
 	choices []choice
 	total   int
 	gone    []wire.SessionID // of sessions that have ended
@@ -520,13 +520,16 @@ func (g *generator) close() (step, bool) {
 
 // Casts and peers.
 
-// data is different every time, mostly short, sometimes larger than a read.
-func (g *generator) data() []byte {
+// data is different every time, mostly short, sometimes larger than a read;
+// before login a frame has a limit (state 4, pre_login_frame_bytes).
+func (g *generator) data(s *session) []byte {
 	g.seq++
 	n := g.IntN(48)
 	switch g.IntN(200) {
 	case 0:
-		n = 40 << 10
+		if n = 40 << 10; s.user == nil {
+			n = 8 << 10
+		}
 	case 1, 2, 3:
 		n = 2 << 10
 	case 4:
@@ -555,7 +558,7 @@ func (g *generator) cast() (step, bool) {
 	if s == nil || len(s.open) == 0 && !g.rarely() {
 		return step{}, false
 	}
-	t, data := g.carriedType(), g.data()
+	t, data := g.carriedType(), g.data(s)
 	next := step{
 		slot: s.slot, note: fmt.Sprintf("cast %s, %d bytes", t, len(data)), cmd: "cast",
 		typ: t, branch: wire.BranchID(g.IntN(3)), payload: data,
@@ -656,7 +659,7 @@ func (g *generator) toPeer() (step, bool) {
 	}
 	t := g.carriedType()
 	next, _ := g.peerCall(s, "to_peer", id, fmt.Sprintf("%s: %s", who, t), nil)
-	next.payload = append(id[:], g.data()...)
+	next.payload = append(id[:], g.data(s)...)
 	if g.rarely() {
 		next.payload = next.payload[:g.IntN(len(next.payload))]
 	}

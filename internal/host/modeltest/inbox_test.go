@@ -27,7 +27,13 @@ type want struct {
 	// check looks at a payload that can be written in several ways: it returns
 	// what is wrong with it.
 	check func(payload []byte) string
+	// either is shared by two wants of which one at most comes true; nil: the
+	// frame has to come.
+	either *either
 }
+
+// either tells whether one of two wants has come true.
+type either struct{ came bool }
 
 // fits reports whether f is the frame, and if not what is wrong with its text.
 func (w *want) fits(f wire.Frame) (bool, string) {
@@ -55,7 +61,17 @@ type inbox struct {
 
 func (b *inbox) expect(w want) { b.wants = append(b.wants, w) }
 
-func (b *inbox) empty() bool { return len(b.wants) == 0 }
+// waits reports whether a frame has to come.
+func (b *inbox) waits() bool {
+	return slices.ContainsFunc(b.wants, func(w want) bool { return w.either == nil })
+}
+
+// close forgets what could have come and has not.
+func (b *inbox) close() {
+	if !b.waits() {
+		b.wants = nil
+	}
+}
 
 // take takes a frame that has come off the list. An error says that the frame
 // is not due: it is none of those that come next in their lanes.
@@ -71,7 +87,13 @@ func (b *inbox) take(f wire.Frame) error {
 			continue
 		}
 		ok, wrong := w.fits(f)
+		if w.either != nil && (!ok || w.either.came) {
+			continue // it stands in nobody's way
+		}
 		if ok {
+			if w.either != nil {
+				w.either.came = true
+			}
 			if i == 0 {
 				b.wants = b.wants[1:]
 				if len(b.wants) == 0 {
@@ -92,7 +114,7 @@ func (b *inbox) take(f wire.Frame) error {
 
 // String lists what is due.
 func (b *inbox) String() string {
-	if b.empty() {
+	if len(b.wants) == 0 {
 		return "nothing"
 	}
 	lines := make([]string, len(b.wants))
@@ -109,6 +131,9 @@ func (w *want) String() string {
 		what = fmt.Sprintf("%s under %s, checked", w.typ, w.cmd)
 	case w.words:
 		what = fmt.Sprintf("%s under %s, some words", w.typ, w.cmd)
+	}
+	if w.either != nil {
+		what += ", or another session gets the like"
 	}
 	return fmt.Sprintf("%s, caused by %d", what, w.lane)
 }

@@ -1,6 +1,7 @@
 package modeltest
 
 import (
+	"slices"
 	"strings"
 
 	"mrci.dev/mrci/wire"
@@ -15,13 +16,23 @@ func (w *world) logout(s *session) {
 	if s.user == nil {
 		return
 	}
-	before, active := s.refs(), w.active(s)
+	l := loss{s, s.refs(), w.active(s)}
 	s.open = [wire.MaxOpenSubs]opened{}
-	if active {
-		w.limitedCast(s, before, wire.PeerStat, &wire.PeerStatus{Session: s.id, Disconnected: true})
+	w.leave(l)
+}
+
+// leave is logout for a session that has nothing open any more.
+func (w *world) leave(l loss) {
+	s := l.session
+	if l.active {
+		w.limitedCast(s, l.before, wire.PeerStat, goodbye(s))
 	}
 	w.closeLinks(s)
 	s.user, s.rank, s.override = nil, wire.NoRank, false
+}
+
+func goodbye(s *session) wire.Payload {
+	return &wire.PeerStatus{Session: s.id, Disconnected: true}
 }
 
 func (w *world) login(s *session, u *user) {
@@ -65,11 +76,11 @@ func (w *world) logoutCmd(c *call) wire.ReturnCode {
 
 // renamed is what set_user_name and set_disp_name do to the user's sessions:
 // MY_INFO for all, PEER_INFO by LIMITED_CAST from those that are active
-// (protocol 5, 8 and 37; protocol 6).
-func (w *world) renamed(u *user) {
+// (protocol 5, 8 and 37), which is for a change (protocol 6).
+func (w *world) renamed(u *user, changed bool) {
 	for _, s := range w.of(u) {
 		s.myInfo()
-		if w.active(s) {
+		if changed && w.active(s) {
 			w.limitedCast(s, s.refs(), wire.PeerInfo, s.peer())
 		}
 	}
@@ -85,7 +96,7 @@ func (w *world) setUserName(c *call, name string) wire.ReturnCode {
 		return refused
 	}
 	u.name = name
-	w.renamed(u)
+	w.renamed(u, true)
 	return done
 }
 
@@ -95,24 +106,58 @@ func (w *world) setDisplay(c *call, name string) wire.ReturnCode {
 	if len(name) > wire.DisplayNameSize {
 		return refused
 	}
+	changed := u.display != name
 	u.display = name
-	w.renamed(u)
+	w.renamed(u, changed)
 	return done
 }
 
-// evict ends the logins of a user whose account is locked or gone.
+// evict ends the logins of a user whose account is locked or gone. Its sessions
+// end them at the same time: what one of two would hear of the other it hears
+// only if it is the later, and if both are over nobody does.
 func (w *world) evict(c *call, u *user, async wire.AsyncID, p wire.Payload) {
-	for _, s := range w.of(u) {
+	all := w.of(u)
+	for i, a := range all {
+		for _, b := range all[:i] {
+			w.together(a, b)
+		}
+	}
+	var losses []loss
+	for _, s := range all {
 		s.words(wire.Text, wire.AsyncSysMsg) // why
 		if p != nil {
 			s.get(s.lane, wire.Bytes, async, wire.Append(nil, p))
 		}
-		w.logout(s)
-		if s == c.by {
+		losses = append(losses, loss{s, s.refs(), w.active(s)})
+	}
+	for _, s := range all {
+		s.open = [wire.MaxOpenSubs]opened{}
+	}
+	for _, l := range losses {
+		w.leave(l)
+		if l.session == c.by {
 			c.relist()
 		} else {
-			w.relist(s)
+			w.relist(l.session)
 		}
+	}
+}
+
+// together is what two sessions hear of each other that log out at once.
+func (w *world) together(a, b *session) {
+	both := func(id wire.AsyncID, t wire.TypeID, payload func(of *session) wire.Payload) {
+		one := new(either)
+		for _, pair := range [][2]*session{{a, b}, {b, a}} {
+			pair[0].expect(want{
+				lane: pair[1].lane, typ: t, cmd: wire.CmdID(id), payload: wire.Append(nil, payload(pair[1])), either: one,
+			})
+		}
+	}
+	if a.holdsAny(b.refs()) && w.active(a) && w.active(b) {
+		both(wire.AsyncLimitedCast, wire.PeerStat, goodbye)
+	}
+	if w.forget(a, b) {
+		both(wire.AsyncP2P, wire.P2PClose, func(of *session) wire.Payload { return ref(of) })
 	}
 }
 
@@ -158,19 +203,26 @@ func (w *world) rmAcct(c *call, name string) wire.ReturnCode {
 			return refused
 		}
 	}
-	// The memberships go with the account; the members that stay get
-	// RM_CH_MEMBER for each (commands 3). The user's own sessions are logged out
-	// and learn that by USER_DELETED.
-	w.evict(c, u, wire.AsyncUserDeleted, &wire.UserRef{User: u.id})
+	// First the channels: "members of the user's channels get RM_CH_MEMBER for
+	// each" (commands 3), as for everybody who is removed, and as that does the
+	// event closes the channel's sub-channels and reaches the user too (protocol
+	// 5, 29). Then the sessions are logged out and learn that by USER_DELETED.
+	var left []*room
 	for _, r := range w.rooms {
-		_, member := r.members[u]
-		if !member && !r.invited[u] {
-			continue
+		if r.since[u] != 0 {
+			left = append(left, r)
 		}
-		delete(r.members, u)
-		delete(r.invited, u)
-		w.tell(c, r, wire.Bytes, wire.AsyncRmChMember, &wire.MemberRemoved{Channel: r.id, User: u.id}, nil)
 	}
+	slices.SortFunc(left, func(a, b *room) int { // as ls_chs lists them to a login, invites last
+		if a.invited[u] != b.invited[u] {
+			return int(bit(a.invited[u])[0]) - int(bit(b.invited[u])[0])
+		}
+		return a.since[u] - b.since[u]
+	})
+	for _, r := range left {
+		w.dropMember(c, r, u)
+	}
+	w.evict(c, u, wire.AsyncUserDeleted, &wire.UserRef{User: u.id})
 	u.id = wire.UserID{}
 	return done
 }

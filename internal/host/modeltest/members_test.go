@@ -49,10 +49,11 @@ func (w *world) addCh(c *call, ch string) wire.ReturnCode {
 	w.lastRoom++ // ids are never used again (state 1.3)
 	r := &room{
 		id: w.lastRoom, name: ch,
-		members: map[*user]wire.Level{c.by.user: wire.Owner}, invited: make(map[*user]bool),
+		members: map[*user]wire.Level{c.by.user: wire.Owner}, invited: make(map[*user]bool), since: make(map[*user]int),
 		subs: make(map[wire.SubID]*sub), flags: make(map[flag]bool),
 	}
 	w.rooms = append(w.rooms, r)
+	w.enters(r, c.by.user)
 	w.tell(c, r, wire.ChMemberInfo, wire.AsyncNewChMember, memberInfo(r, c.by.user, wire.Owner, false), nil)
 	return done
 }
@@ -73,6 +74,11 @@ func (w *world) rmCh(c *call, ch string) wire.ReturnCode {
 	}
 	w.tellLosses(losses)
 	return done
+}
+
+func (w *world) enters(r *room, u *user) {
+	w.came++
+	r.since[u] = w.came
 }
 
 // heldBy reports whether a session has a sub-channel of the channel open.
@@ -105,6 +111,7 @@ func (w *world) invite(c *call, ch, name string) wire.ReturnCode {
 		return refused
 	}
 	r.invited[u] = true
+	w.enters(r, u)
 	w.tell(c, r, wire.ChMemberInfo, wire.AsyncInvitedToCh, memberInfo(r, u, wire.Regular, true), sessionsOf(u))
 	return done
 }
@@ -116,8 +123,11 @@ func (w *world) accept(c *call, ch string) wire.ReturnCode {
 	}
 	delete(r.invited, u)
 	r.members[u] = wire.Regular
-	// What is open stays open, and writable as it was (protocol 5, 30 names no
-	// effect on the session).
+	// What was open as the public stays open; whether the session may cast there
+	// is a matter of its new level (commands 1.8, casting).
+	for _, s := range w.of(u) {
+		w.judge(s, r)
+	}
 	w.tell(c, r, wire.ChMemberInfo, wire.AsyncInviteAccepted, memberInfo(r, u, wire.Regular, false), nil)
 	return done
 }
@@ -136,6 +146,7 @@ func (w *world) decline(c *call, ch string) wire.ReturnCode {
 func (w *world) dropMember(c *call, r *room, u *user) {
 	delete(r.invited, u)
 	delete(r.members, u)
+	delete(r.since, u)
 	w.tell(c, r, wire.Bytes, wire.AsyncRmChMember, &wire.MemberRemoved{Channel: r.id, User: u.id}, sessionsOf(u))
 	w.tellLosses(w.closeUser(r, u))
 }
@@ -216,11 +227,19 @@ func (w *world) ownerOverride(c *call, on bool) wire.ReturnCode {
 		r := w.roomByID(ref.Channel)
 		return r.level(s) > r.subs[ref.Sub].lowest
 	})
-	for i, o := range s.open {
-		if o.ref.Channel != 0 {
-			s.open[i].writable = w.roomByID(o.ref.Channel).mayCast(s, o.ref.Sub)
-		}
+	for _, r := range w.rooms {
+		w.judge(s, r)
 	}
 	w.tellLosses(losses)
 	return done
+}
+
+// judge looks at where in a channel a session may cast, its level having
+// changed.
+func (w *world) judge(s *session, r *room) {
+	for i, o := range s.open {
+		if o.ref.Channel == r.id {
+			s.open[i].writable = r.mayCast(s, o.ref.Sub)
+		}
+	}
 }

@@ -30,7 +30,7 @@ func (w *world) p2pRequest(c *call, id wire.SessionID) wire.ReturnCode {
 	switch {
 	case id == me.id: // one's own id
 		return refused
-	case peer == nil: // the peer does not exist
+	case peer == nil, peer.user == nil: // the peer does not exist; who is not logged in cannot answer
 		return failed
 	case w.linked[[2]*session{me, peer}], w.asked[[2]*session{me, peer}]:
 		return refused
@@ -64,16 +64,23 @@ func (w *world) p2pClose(c *call, id wire.SessionID) wire.ReturnCode {
 
 // unlink ends what there is between two sessions, and tells the other.
 func (w *world) unlink(me, peer *session) bool {
-	mine, theirs := [2]*session{me, peer}, [2]*session{peer, me}
-	if !w.linked[mine] && !w.asked[mine] && !w.asked[theirs] {
+	if !w.forget(me, peer) {
 		return false
 	}
+	peer.p2p(me, wire.P2PClose, ref(me))
+	return true
+}
+
+// forget ends what there is between two sessions, and reports whether there was
+// anything.
+func (w *world) forget(me, peer *session) bool {
+	mine, theirs := [2]*session{me, peer}, [2]*session{peer, me}
+	there := w.linked[mine] || w.asked[mine] || w.asked[theirs]
 	delete(w.asked, mine)
 	delete(w.asked, theirs)
 	delete(w.linked, mine)
 	delete(w.linked, theirs)
-	peer.p2p(me, wire.P2PClose, ref(me))
-	return true
+	return there
 }
 
 // closeLinks: the end of a session, and its logout, send CLOSE_P2P (protocol

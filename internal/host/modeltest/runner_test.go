@@ -176,12 +176,17 @@ func (r *runner) settle(first int) error {
 			return err
 		}
 	}
+	for _, s := range r.w.sessions {
+		if s != nil {
+			s.close()
+		}
+	}
 	return nil
 }
 
 func (r *runner) drain(slot int) error {
 	s := r.w.sessions[slot]
-	for s != nil && !s.empty() {
+	for s != nil && s.waits() {
 		f, err := r.link.next(slot)
 		if err != nil {
 			return fmt.Errorf("session %d (%d): %w\nwanted %s", slot, s.lane, err, &s.inbox)

@@ -14,6 +14,7 @@ type world struct {
 	sessions []*session // by slot; nil: not connected
 	lastRoom wire.ChannelID
 	serial   lane // of the session that connected last
+	came     int  // how many members and invites there have been
 
 	// Links (commands 8): a pair stands once under asked, from who asked to who
 	// was asked, and both ways under linked.
@@ -61,6 +62,7 @@ type room struct {
 	name    string
 	members map[*user]wire.Level
 	invited map[*user]bool
+	since   map[*user]int // the order in which they came
 	subs    map[wire.SubID]*sub
 	flags   map[flag]bool
 }
