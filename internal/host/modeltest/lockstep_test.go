@@ -90,7 +90,7 @@ func memoryDir(t *testing.T) string {
 
 // onHost is a runner on a running host, whose users are those of its world.
 func onHost(t *testing.T, seed uint64, allActive bool) *runner {
-	h, commands, users := startHost(t, allActive)
+	h, commands, users := startHost(t, allActive, maxSubs)
 	w := newWorld(commands)
 	w.allActive = allActive
 	for i, u := range w.users {
@@ -106,11 +106,11 @@ func onHost(t *testing.T, seed uint64, allActive bool) *runner {
 
 // startHost starts a host for the world, with its users, and returns what it
 // offers and the users' ids.
-func startHost(t *testing.T, allActive bool) (*hosttest.Host, []command, []wire.UserID) {
+func startHost(t *testing.T, allActive bool, subs int) (*hosttest.Host, []command, []wire.UserID) {
 	t.Helper()
 	h := hosttest.Start(t, hosttest.Dir(memoryDir(t)), hosttest.Set(
 		"log_level=warn",
-		fmt.Sprintf("initial_rank=%d", initialRank), fmt.Sprintf("max_sub_channels=%d", maxSubs),
+		fmt.Sprintf("initial_rank=%d", initialRank), fmt.Sprintf("max_sub_channels=%d", subs),
 		fmt.Sprintf("all_channels_active_update=%v", allActive),
 		// Limits are other tests' business; requests come as fast as they can.
 		"p2p_requests_per_min=1000000", "auto_lock_limit=1000",
