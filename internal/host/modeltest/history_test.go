@@ -123,7 +123,6 @@ func (h *history) judge() []string {
 }
 
 // judgeOpenings: nothing is started under a right that is gone (commands 1.3).
-// All sub-channels here are for members.
 func (h *history) judgeOpenings(p *party, fault func(string, ...any)) {
 	for pl, t := range p.open {
 		member := p.member[pl.channel]
@@ -194,11 +193,19 @@ func (h *history) judgeMessages(p *party, fault func(string, ...any)) {
 func (h *history) mayReach(m *message, p *party, during int) bool {
 	for pl, theirs := range m.from.open {
 		ours := p.open[pl]
-		if ours != nil && m.from.writable(pl) && theirs.possible(m.span.from, m.span.to, m.span.own) && ours.possible(m.span.from, m.span.to, during) {
+		if ours != nil && m.from.writable(pl) && m.from.mayHold(pl, theirs, m.span, m.span.own) && p.mayHold(pl, ours, m.span, during) {
 			return true
 		}
 	}
 	return false
+}
+
+// mayHold: the party may have had it open at a moment of the span. Whoever lost
+// the right to it before has not, even if an opening was under way (commands
+// 1.3); all sub-channels here are for members.
+func (p *party) mayHold(pl place, open *toggle, at span, own int) bool {
+	member := p.member[pl.channel]
+	return open.possible(at.from, at.to, own) && (member == nil || member.possible(at.from, at.to, 0))
 }
 
 func (h *history) mustReach(m *message, p *party) (place, bool) {

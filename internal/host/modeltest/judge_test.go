@@ -86,6 +86,17 @@ func TestJudge(t *testing.T) {
 		{"taken away meanwhile, not got", func(s *scene) { s.bob.at(main).off = []span{at(11, 21)} }, ""},
 		{"taken away while it was opened, got", func(s *scene) { s.bob.at(main).off = []span{at(8, 12)}; gets(s.bob, 3, s.cast) }, ""},
 		{"taken away while it was opened, not got", func(s *scene) { s.bob.at(main).off = []span{at(8, 12)} }, ""},
+		{"membership taken away while it was opened, got", func(s *scene) {
+			s.bob.member[1].off, s.bob.at(main).off = []span{at(8, 12)}, []span{at(8, 12)}
+			gets(s.bob, 3, s.cast)
+		}, "no right"},
+		{"membership taken away while it was opened, not got", func(s *scene) {
+			s.bob.member[1].off, s.bob.at(main).off = []span{at(8, 12)}, []span{at(8, 12)}
+		}, ""},
+		{"membership of the sender taken away", func(s *scene) {
+			s.ann.member[1].off, s.ann.at(main).off = []span{at(8, 12)}, []span{at(8, 12)}
+			gets(s.bob, 3, s.cast)
+		}, "no right"},
 		{"taken away before it was opened", func(s *scene) { s.bob.at(main).off = []span{at(3, 4)} }, "did not get"},
 		{"taken away later", func(s *scene) { s.bob.at(main).off = []span{at(30, 40)} }, "did not get"},
 		{"taken away from the sender before", func(s *scene) { s.ann.at(main).off = []span{at(11, 19)}; gets(s.bob, 3, s.cast) }, "no right"},
@@ -108,7 +119,8 @@ func TestJudge(t *testing.T) {
 		{"a change, no member", func(s *scene) { s.bob.member = nil; gets(s.bob, 3, s.cast, s.made) }, "neither member"},
 		{"a change, no member any more", func(s *scene) {
 			s.bob.member[1].off = []span{at(5, 6)}
-			gets(s.bob, 3, s.cast, s.made)
+			s.bob.open = nil
+			gets(s.bob, 3, s.made)
 		}, "neither member"},
 		{"a change, member meanwhile", func(s *scene) {
 			s.bob.member[1].off = []span{at(25, 35)}
@@ -139,13 +151,11 @@ func TestJudge(t *testing.T) {
 		}, ""},
 		{"opened by who is no member any more", func(s *scene) {
 			s.bob.member[1].off = []span{at(11, 12)}
-			s.bob.at(place{1, "side"}).on = []span{own(3, 13, 14)}
-			gets(s.bob, 3, s.cast)
+			s.bob.open = map[place]*toggle{{1, "side"}: {on: []span{own(3, 13, 14)}}}
 		}, "without being a member"},
 		{"opened when it was being removed", func(s *scene) {
 			s.bob.member[1].off = []span{at(11, 13)}
-			s.bob.at(place{1, "side"}).on = []span{own(3, 12, 14)}
-			gets(s.bob, 3, s.cast)
+			s.bob.open = map[place]*toggle{{1, "side"}: {on: []span{own(3, 12, 14)}}}
 		}, ""},
 		{"changes, turned", func(s *scene) {
 			gets(s.bob, 3, s.cast, &change{place: place{1, "y"}, span: at(31, 40)}, s.made)

@@ -20,8 +20,8 @@ const (
 	stormSessions = 12
 	stormCalls    = 200 // of each session in a storm
 	stormChannels = 3
-	stormSubs     = 12 // max_sub_channels
-	ciStorms      = 10
+	stormSubs     = 200 // max_sub_channels
+	ciStorms      = 12
 	longStorms    = 1000
 )
 
@@ -307,20 +307,22 @@ func (a *actor) something() error {
 		return a.auth()
 	}
 	switch n := a.rand.IntN(100); {
-	case n < 40:
+	case n < 25:
 		return a.cast()
-	case n < 48:
+	case n < 33:
 		return a.toPeer()
-	case n < 68:
+	case n < 48:
 		return a.open(h)
-	case n < 74:
+	case n < 58:
+		return a.flutter(h)
+	case n < 66:
 		return a.closeOne()
-	case n < 80:
+	case n < 72:
 		return a.accept(h)
-	case n < 82 && a.peer == nil:
+	case n < 74 && a.peer == nil:
 		return a.logout()
-	case a.user == h.owner:
-		return a.rule(h)
+	case a.user < stormChannels: // an owner
+		return a.rule(a.s.halls[a.user])
 	}
 	return a.cast()
 }
@@ -328,7 +330,7 @@ func (a *actor) something() error {
 // rule is what an owner does.
 func (a *actor) rule(h *hall) error {
 	user := (h.owner + 1 + a.rand.IntN(maxUsers-1)) % maxUsers // another
-	switch a.rand.IntN(7) {
+	switch a.rand.IntN(10) {
 	case 0:
 		name := fmt.Sprintf("sub%d.%d", a.number, a.calls)
 		code, err := a.addSub(h, name)
@@ -356,7 +358,7 @@ func (a *actor) rule(h *hall) error {
 			a.s.closes(at, func(of *actor, p place) bool { return of.user == user && p.channel == h.number }, a)
 		}
 		return err
-	case 5:
+	case 5, 6, 7:
 		if user < stormChannels { // owners stay everywhere, so that all is not silent
 			return nil
 		}
@@ -369,12 +371,8 @@ func (a *actor) rule(h *hall) error {
 		return err
 	}
 	// Who is a member or invited already is refused.
-	for user := range maxUsers {
-		if _, _, err := a.call("invite_to_ch", fmt.Sprintf("-ch_name %s -user %s", h.name, userNames[user])); err != nil {
-			return err
-		}
-	}
-	return nil
+	_, _, err := a.call("invite_to_ch", fmt.Sprintf("-ch_name %s -user %s", h.name, userNames[user]))
+	return err
 }
 
 func (s *storm) locked(f func()) {
@@ -455,13 +453,29 @@ func (a *actor) rmSub(h *hall, name string) error {
 	return err
 }
 
-func (a *actor) open(h *hall) error {
-	p := place{h.number, a.s.nameIn(h, a.rand)}
-	at, code, err := a.call("open_sub_ch", fmt.Sprintf("-ch_name %s -sub_name %s", h.name, p.name))
+func (a *actor) open(h *hall) error { return a.openAt(place{h.number, a.s.nameIn(h, a.rand)}) }
+
+func (a *actor) openAt(p place) error {
+	at, code, err := a.call("open_sub_ch", fmt.Sprintf("-ch_name %s -sub_name %s", a.s.halls[p.channel].name, p.name))
 	if code == done {
 		a.s.locked(func() { a.at(p).on = append(a.at(p).on, at) })
 	}
 	return err
+}
+
+// flutter closes and opens a sub-channel some times, so that an opening is often
+// under way.
+func (a *actor) flutter(h *hall) error {
+	p := place{h.number, []string{"main", "side"}[a.rand.IntN(2)]}
+	for range 2 {
+		if err := a.close(p); err != nil {
+			return err
+		}
+		if err := a.openAt(p); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // closeOne closes something that the actor has opened once.
@@ -537,7 +551,7 @@ func (a *actor) toPeer() error {
 // before the next.
 func (a *actor) messages(cmd string, seq *int, to *actor) error {
 	id := a.s.w.byName[cmd].id
-	n := 1 + a.rand.IntN(6)
+	n := 1 + a.rand.IntN(3)
 	var (
 		frames []byte
 		sent   []*message
@@ -729,6 +743,9 @@ func (a *actor) message(f wire.Frame, text []byte) error {
 func (a *actor) changed(ref wire.SubRef, name string) error {
 	a.s.mu.Lock()
 	defer a.s.mu.Unlock()
+	if len(a.s.halls) == 0 { // no storm
+		return nil
+	}
 	i := slices.IndexFunc(a.s.halls, func(h *hall) bool { return h.id == ref.Channel })
 	if i < 0 {
 		return fmt.Errorf("got an event of channel %d, which is none of this storm", ref.Channel)
