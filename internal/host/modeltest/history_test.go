@@ -119,7 +119,33 @@ func (h *history) judge() []string {
 		h.judgeChanges(p, fault)
 		h.judgeOpenings(p, fault)
 	}
+	h.judgeOrder(fault)
 	return faults
+}
+
+// judgeOrder: of calls at the same time one comes first, for everybody (commands
+// 1.9: an event goes to all).
+func (h *history) judgeOrder(fault func(string, ...any)) {
+	type pair struct{ first, second *change }
+	seen := make(map[pair]*party)
+	for _, p := range h.parties {
+		var before []*change
+		for _, r := range p.got {
+			if r.change == nil {
+				continue
+			}
+			for _, c := range before {
+				if c.place.channel != r.change.place.channel {
+					continue
+				}
+				if other := seen[pair{r.change, c}]; other != nil {
+					fault("%s got %v before %v, %s behind it", p.name, c, r.change, other.name)
+				}
+				seen[pair{c, r.change}] = p
+			}
+			before = append(before, r.change)
+		}
+	}
 }
 
 // judgeOpenings: nothing is started under a right that is gone (commands 1.3).

@@ -163,6 +163,11 @@ func TestJudge(t *testing.T) {
 		{"changes at once, turned", func(s *scene) {
 			gets(s.bob, 3, s.cast, &change{place: place{1, "y"}, span: at(25, 40)}, s.made)
 		}, ""},
+		{"changes at once, in two orders", func(s *scene) {
+			y := &change{place: place{1, "y"}, span: at(25, 40)}
+			gets(s.bob, 3, s.cast, y, s.made)
+			gets(s.ann, 3, s.made, y)
+		}, "before 1/x made (20 to 30), ann behind it"},
 		{"changes of two channels, turned", func(s *scene) {
 			s.bob.member[2] = &toggle{on: []span{at(1, 2)}}
 			gets(s.bob, 3, s.cast, &change{place: place{2, "y"}, span: at(31, 40)}, s.made)

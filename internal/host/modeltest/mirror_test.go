@@ -267,7 +267,11 @@ func TestFaults(t *testing.T) {
 	}
 	for name, fault := range faults {
 		t.Run(name, func(t *testing.T) {
-			for seed := range uint64(150) {
+			seeds := uint64(150)
+			if raceEnabled {
+				seeds /= 5
+			}
+			for seed := range seeds {
 				r, m := reflection(seed)
 				m.fault, m.left = fault, int(seed*7)
 				before := 0
