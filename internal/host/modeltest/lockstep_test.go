@@ -16,7 +16,7 @@ import (
 // live for all of them: its logs would fill the memory that they stand in.
 const (
 	ciSteps   = 100_000
-	raceSteps = ciSteps / 5
+	slowSteps = ciSteps / 5 // with the race detector, or with files on a disk
 	longSteps = 10_000_000
 	roundMax  = 50_000
 )
@@ -59,8 +59,8 @@ func wanted(t *testing.T) (steps int, seed uint64) {
 		steps = longSteps
 	case testing.Short():
 		steps = ciSteps / 50
-	case raceEnabled:
-		steps = raceSteps
+	case raceEnabled, !inMemory():
+		steps = slowSteps
 	}
 	seed = uint64(time.Now().UnixNano()) % 1e9
 	if text := os.Getenv("MRCI_TEST_SEED"); text != "" {
@@ -73,10 +73,21 @@ func wanted(t *testing.T) (steps int, seed uint64) {
 	return steps, seed
 }
 
-// memoryDir is a directory in memory where the system has one: what is stored
-// there durably costs next to nothing.
+// memory is where Linux has files in memory: what is stored there durably costs
+// next to nothing.
+const memory = "/dev/shm"
+
+func inMemory() bool {
+	info, err := os.Stat(memory)
+	return err == nil && info.IsDir()
+}
+
+// memoryDir is a directory in memory where the system has one.
 func memoryDir(t *testing.T) string {
-	dir, err := os.MkdirTemp("/dev/shm", "modeltest")
+	if !inMemory() {
+		return t.TempDir()
+	}
+	dir, err := os.MkdirTemp(memory, "modeltest")
 	if err != nil {
 		return t.TempDir()
 	}

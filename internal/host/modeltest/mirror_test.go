@@ -138,6 +138,24 @@ func TestReflection(t *testing.T) {
 	}
 }
 
+// The same seed draws the same steps, whatever ids the host gives.
+func TestRepeats(t *testing.T) {
+	var notes [2][]string
+	for i := range notes {
+		r, m := reflection(7)
+		m.serial = byte(100 * i)
+		for range 100 {
+			if err := r.run(50); err != nil {
+				t.Fatal(err)
+			}
+			notes[i] = append(notes[i], r.last[:]...)
+		}
+	}
+	if !slices.Equal(notes[0], notes[1]) {
+		t.Error("two runs differ")
+	}
+}
+
 // covered makes sure that a run was worth something.
 func (r *runner) covered(t testing.TB, steps int) {
 	t.Helper()
