@@ -36,7 +36,8 @@ type step struct {
 	payload []byte
 	answers []string // to prompts, which are sent at once
 	run     func(c *call) wire.ReturnCode
-	made    *user // whose account the call makes
+	made    *user  // whose account the call makes
+	more    []step // calls that are sent in one piece with this one
 }
 
 type kind uint8
@@ -553,11 +554,25 @@ func (g *generator) carriedType() wire.TypeID {
 	return wire.Text
 }
 
+// cast is one cast, or some in one piece, on branches of their own.
 func (g *generator) cast() (step, bool) {
 	s := g.somebody()
-	if s == nil || len(s.open) == 0 && !g.rarely() {
+	if s == nil || len(s.refs()) == 0 && !g.rarely() {
 		return step{}, false
 	}
+	next := g.oneCast(s)
+	if g.IntN(8) == 0 && next.kind == calls {
+		for range 1 + g.IntN(5) {
+			if another := g.oneCast(s); another.kind == calls {
+				next.more = append(next.more, another)
+				next.note += "; " + another.note
+			}
+		}
+	}
+	return next, true
+}
+
+func (g *generator) oneCast(s *session) step {
 	t, data := g.carriedType(), g.data(s)
 	next := step{
 		slot: s.slot, note: fmt.Sprintf("cast %s, %d bytes", t, len(data)), cmd: "cast",
@@ -567,7 +582,7 @@ func (g *generator) cast() (step, bool) {
 	if t.IsControl() {
 		next.kind = controls
 	}
-	return next, true
+	return next
 }
 
 func (g *generator) ping() (step, bool) {

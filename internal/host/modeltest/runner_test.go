@@ -131,9 +131,11 @@ func (r *runner) do(next step) error {
 			return err
 		}
 	case calls:
-		code := r.w.call(r.w.sessions[next.slot], next.cmd, next.branch, next.run)
+		code := r.call(next)
 		*at += fmt.Sprintf(" -> %d", code)
-		r.calls[outcome{next.cmd, code}]++
+		for _, another := range next.more {
+			*at += fmt.Sprintf(", %d", r.call(another))
+		}
 		r.told()
 		if code == refused { // then nothing was asked
 			next.answers = nil
@@ -155,11 +157,21 @@ func (r *runner) do(next step) error {
 	return r.settle(next.slot)
 }
 
+// call has the model do one call.
+func (r *runner) call(next step) wire.ReturnCode {
+	code := r.w.call(r.w.sessions[next.slot], next.cmd, next.branch, next.run)
+	r.calls[outcome{next.cmd, code}]++
+	return code
+}
+
 // send sends the frames of a step, the answers to what it will be asked behind
 // the call itself.
 func (r *runner) send(next step) error {
 	id := r.w.byName[next.cmd].id
 	r.buf = wire.AppendFrame(r.buf[:0], next.typ, id, next.branch, next.payload)
+	for _, another := range next.more {
+		r.buf = wire.AppendFrame(r.buf, another.typ, r.w.byName[another.cmd].id, another.branch, another.payload)
+	}
 	for _, answer := range next.answers {
 		r.buf = wire.AppendText(r.buf, wire.Text, id, next.branch, answer)
 	}

@@ -564,8 +564,9 @@ func (a *actor) messages(cmd string, seq *int, to *actor) error {
 	id := a.s.w.byName[cmd].id
 	n := 1 + a.rand.IntN(3)
 	var (
-		frames []byte
-		sent   []*message
+		frames   []byte
+		sent     []*message
+		branches []wire.BranchID // of the calls that are not over
 	)
 	for range n {
 		*seq++
@@ -578,7 +579,13 @@ func (a *actor) messages(cmd string, seq *int, to *actor) error {
 			m.to = to.party
 			payload = append(to.c.id[:len(to.c.id):len(to.c.id)], text...)
 		}
-		frames = wire.AppendFrame(frames, wire.Bytes, id, 0, payload)
+		// Frames for peers may wait; on one branch they keep their order.
+		branch := wire.BranchID(0)
+		if to == nil {
+			branch = wire.BranchID(a.rand.IntN(3))
+		}
+		branches = append(branches, branch)
+		frames = wire.AppendFrame(frames, wire.Bytes, id, branch, payload)
 		sent = append(sent, m)
 		a.s.locked(func() {
 			a.s.byText[string(text)] = m
@@ -593,10 +600,15 @@ func (a *actor) messages(cmd string, seq *int, to *actor) error {
 		return err
 	}
 	for range n {
-		code, err := a.untilIdle(id)
-		if err != nil || code != done {
-			return fmt.Errorf("%s: %d, %w", cmd, code, err)
+		code, branch, err := a.untilIdle(id)
+		if err != nil {
+			return err
 		}
+		i := slices.Index(branches, branch)
+		if i < 0 || code != done {
+			return fmt.Errorf("%s ended with %d on branch %d; not over are the calls on %d", cmd, code, branch, branches)
+		}
+		branches = slices.Delete(branches, i, i+1)
 	}
 	at.to = a.s.now()
 	for _, m := range sent {
@@ -633,7 +645,7 @@ func (a *actor) exchange(cmd string, frame []byte, answer string) (span, wire.Re
 	if err := a.send(frame); err != nil {
 		return at, 0, err
 	}
-	code, err := a.untilIdle(id)
+	code, _, err := a.untilIdle(id)
 	at.to = a.s.now()
 	if err == nil {
 		a.s.locked(func() { a.s.calls[outcome{cmd, code}]++ })
@@ -647,18 +659,18 @@ func (a *actor) send(frames []byte) error {
 	return err
 }
 
-func (a *actor) untilIdle(id wire.CmdID) (wire.ReturnCode, error) {
+func (a *actor) untilIdle(id wire.CmdID) (wire.ReturnCode, wire.BranchID, error) {
 	for {
 		f, err := a.c.r.Next()
 		if err != nil {
-			return 0, err
+			return 0, 0, err
 		}
 		if f.Cmd == id && f.Type == wire.Idle {
 			code, _, err := wire.ParseIdle(f.Payload)
-			return code, err
+			return code, f.Branch, err
 		}
 		if err := a.take(f); err != nil {
-			return 0, err
+			return 0, 0, err
 		}
 	}
 }
