@@ -192,9 +192,7 @@ type controller struct{ cpu *os.File }
 func (c *controller) do(word, file string, work *atomic.Uint64) (string, error) {
 	switch word {
 	case "gc":
-		debug.FreeOSMemory()
-		// What pools keep survives one collection.
-		debug.FreeOSMemory()
+		giveBack()
 	case "stat":
 	case "cpu":
 		return "done", c.profileCPU(file)
@@ -216,6 +214,25 @@ func (c *controller) do(word, file string, work *atomic.Uint64) (string, error) 
 		},
 	})
 	return string(b), err
+}
+
+// maxKept is how much memory may be free and not given back when a process is
+// at rest, in bytes.
+const maxKept = 256 << 10
+
+// giveBack collects garbage and gives memory back to the system. What pools keep
+// survives one collection, and what the runtime takes meanwhile it keeps: some
+// MiB now and then, which would look like a change of the program's.
+func giveBack() {
+	debug.FreeOSMemory()
+	for range 10 {
+		debug.FreeOSMemory()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		if m.HeapIdle-m.HeapReleased <= maxKept {
+			return
+		}
+	}
 }
 
 func (c *controller) profileCPU(file string) error {
