@@ -40,6 +40,7 @@ func Run(t *testing.T, open func(t *testing.T) bus.Bus) {
 		"ping":                    testPing,
 		"holdings":                testHoldings,
 		"leave the index":         testLeaveIndex,
+		"leave against enabling":  testLeaveAgainstEnable,
 		"closed under casts":      testCloseUnderCasts,
 		"senders closed":          testSendersClosed,
 		"list read under changes": testListUnderChanges,
