@@ -63,19 +63,18 @@ func (s *Seat) SetChannels(since uint64, channels []wire.ChannelID) bool {
 // peers are told (protocol 6 and 7).
 func (s *Seat) Logout() {
 	s.sit(wire.UserID{})
-	s.member.CloseLinks(s.sessionFrame(wire.P2PClose))
 	s.closed(s.member.Enter(wire.UserID{}))
+	s.member.CloseLinks(s.sessionFrame(wire.P2PClose))
 }
 
 // Leave is Logout for good: nothing is delivered any more once it has returned.
 func (s *Seat) Leave() {
 	h := s.hub
-	s.sit(wire.UserID{})
+	s.Logout()
 	h.mu.Lock()
 	delete(h.seats, s.id)
 	h.mu.Unlock()
-	s.member.CloseLinks(s.sessionFrame(wire.P2PClose))
-	s.closed(s.member.Leave())
+	s.member.Leave()
 }
 
 // sit enters the seat among those of the user.

@@ -47,6 +47,8 @@ func Run(t *testing.T, open func(t *testing.T) bus.Bus) {
 		"links":                   testLinks,
 		"bounds of links":         testLinkBounds,
 		"end of links":            testLinkEnd,
+		"links of nobody":         testLinksOfNobody,
+		"asking against a logout": testAskAgainstLogout,
 		"relay":                   testRelay,
 		"large frames of peers":   testRelayLarge,
 		"relay against the end":   testRelayAgainstEnd,
