@@ -203,11 +203,14 @@ func (s *Session) renewView() {
 }
 
 // SetOverride implements hub.Occupant.
-func (s *Session) SetOverride(user wire.UserID, on bool) bool {
+//
+// A call of an earlier login of the same user has been given up before that one
+// began, unless its command is offered in both.
+func (s *Session) SetOverride(ctx context.Context, user wire.UserID, on bool) bool {
 	s.viewing.Lock()
 	defer s.viewing.Unlock()
 	view := *s.view.Load()
-	if view.User == nil || view.User.ID != user {
+	if ctx.Err() != nil || view.User == nil || view.User.ID != user {
 		return false
 	}
 	s.override, view.Override = on, on
