@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -48,6 +49,10 @@ type users struct {
 	// With hold, a query says that it is under way on asked, and receives from
 	// hold before it answers.
 	asked, hold chan struct{}
+	// failing: nothing can be read.
+	failing atomic.Bool
+	// channels are of whoever logs in.
+	channels []wire.ChannelID
 }
 
 // holding are users whose answers wait.
@@ -88,16 +93,15 @@ func (u *users) User(ctx context.Context, id wire.UserID) (account.User, error) 
 			return account.User{}, context.Cause(ctx)
 		}
 	}
-	if id.IsZero() {
+	if id.IsZero() || u.failing.Load() {
 		return account.User{}, errNoUser
 	}
 	return account.User{ID: id, Name: "someone", Email: "someone@example.org", Rank: wire.Rank(id[0])}, nil
 }
 
-// Login tells of a user who is in no channel.
 func (u *users) Login(ctx context.Context, id wire.UserID) (account.User, []wire.ChannelID, error) {
 	user, err := u.User(ctx, id)
-	return user, nil, err
+	return user, u.channels, err
 }
 
 type memory struct{}
