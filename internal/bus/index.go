@@ -282,6 +282,7 @@ func (m *member) exit() (lost Loss, ok bool) {
 		}
 		s.mu.Unlock()
 	}
+	var had slots // what is closed here, as it was then: an opening may have been enabled since
 	for i := range before {
 		h := before[i].holder
 		if h == nil {
@@ -290,13 +291,15 @@ func (m *member) exit() (lost Loss, ok bool) {
 		s := b.shard(h.in.ref.Channel)
 		s.mu.Lock()
 		if h.at >= 0 {
+			now := m.slots()
+			had[i] = now[now.find(h)]
 			_, open := m.loseLocked([]*holder{h})
 			ok = ok || open
 			s.tidyLocked(h.in.ref.Channel)
 		}
 		s.mu.Unlock()
 	}
-	return loss(m, user, before, noSlots), ok
+	return loss(m, user, &had, noSlots), ok
 }
 
 // Changes implements Member.

@@ -52,7 +52,9 @@ type Link struct {
 type Links interface {
 	// AskLink asks a peer for a link, and queues request. If the peer has asked
 	// already, the link stands from now on, accept is queued instead, and
-	// accepted is true. ErrSelf, ErrNoPeer, ErrLinked, ErrAsked, ErrLinks,
+	// accepted is true. Both take part in channels (Enter): who logs out gives
+	// that up first and calls CloseLinks then, and nobody asks in between.
+	// ErrNobody, ErrSelf, ErrNoPeer, ErrLinked, ErrAsked, ErrLinks,
 	// ErrPeerLinks.
 	AskLink(peer wire.SessionID, request, accept []byte) (accepted bool, err error)
 	// AcceptLink does what a peer has asked for. ErrLinked, ErrNotAsked,
@@ -105,7 +107,6 @@ type link struct {
 // linkCounts are the lengths of a session's lists, and its peers.
 type linkCounts struct {
 	asked, pending, accepted int
-	ended                    bool
 	peers                    map[*member]struct{}
 }
 
@@ -157,9 +158,9 @@ func (m *member) AskLink(peer wire.SessionID, request, accept []byte) (bool, err
 	defer t.mu.Unlock()
 	l := t.of[key]
 	switch {
-	case m.links.ended:
-		return false, ErrNotLinked
-	case other.links.ended:
+	case !m.takesPart():
+		return false, ErrNobody
+	case !other.takesPart():
 		return false, ErrNoPeer
 	case l == nil:
 	case l.accepted:
@@ -305,13 +306,19 @@ func (t *linkTable) closeLocked(m *member, frames []byte, d *delivery) int {
 	return n
 }
 
-// endLinks closes what is left, for good.
+// endLinks closes what is left, for good: m takes part in nothing any more.
 func (m *member) endLinks() {
 	t := &m.bus.links
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	m.links.ended = true
 	t.closeLocked(m, nil, nil)
+}
+
+// takesPart reports whether the session takes part in channels.
+func (m *member) takesPart() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return !m.acts.IsZero()
 }
 
 // Peers implements Links.

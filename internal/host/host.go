@@ -113,6 +113,7 @@ type Host struct {
 	// The configuration that binds and what was made from it. reload replaces
 	// them, one at a time.
 	reloading sync.Mutex
+	hubBehind bool // guarded by reloading: the hub could not take over the settings
 	loaded    atomic.Pointer[loaded]
 	conf      atomic.Pointer[conf.Config]
 	conn      atomic.Pointer[conn.Config]

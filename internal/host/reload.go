@@ -74,9 +74,12 @@ func (h *Host) reloadConf(ctx context.Context, lines *[]string) (_ *conf.Config,
 	h.conn.Store(connConfig(&next, h.cert.TLSConfig(), h.handshakes, h.input))
 	h.conf.Store(&next)
 	h.memory.SetPace(next.PaceBytes)
-	if hubSettings(&next) != hubSettings(before) {
-		if err := h.hub.Reloaded(ctx); err != nil {
-			h.log.Error("open sub-channels not brought up to the settings; reload again", "err", err)
+	if h.hubBehind || hubSettings(&next) != hubSettings(before) {
+		err := h.hub.Reloaded(ctx)
+		if h.hubBehind = err != nil; h.hubBehind {
+			const text = "sub-channels that are open were not brought up to the settings; reload again"
+			h.log.Error(text, "err", err)
+			*lines = append(*lines, "attention: "+text)
 		}
 	}
 	if flags := registryFlags(&next); flags != registryFlags(before) {

@@ -79,6 +79,33 @@ func TestReloadBinds(t *testing.T) {
 	}
 }
 
+// TestReloadAgain: what a reload could not bring up to the settings, because who
+// asked for it has left, the next one does.
+func TestReloadAgain(t *testing.T) {
+	h := hosttest.Start(t)
+	h.User("ann", 1)
+	ann := h.Connect()
+	ann.Login("ann")
+	for _, call := range [][2]string{
+		{"add_ch", "-ch_name room"}, {"add_sub_ch", "-ch_name room -sub_name talk"}, {"open_sub_ch", "-ch_name room -sub_name talk"},
+	} {
+		if got := hosttest.Kinds(ann.Call(call[0], call[1])); !strings.HasSuffix(got, "IDLE 1") {
+			t.Fatalf("%s: %s", call[0], got)
+		}
+	}
+	h.Write(`{"all_channels_active_update": true}`)
+	gone, leave := context.WithCancel(t.Context())
+	leave()
+	if report, err := h.Reload(gone); err != nil || !strings.Contains(report, "attention: sub-channels") {
+		t.Errorf("reload: %q, %v", report, err)
+	}
+	wantKinds(t, ann.Call("ping_peers", ""), "ERR, IDLE 3")
+	if report, err := h.Reload(t.Context()); err != nil || strings.Contains(report, "attention") {
+		t.Errorf("reload again: %q, %v", report, err)
+	}
+	wantKinds(t, ann.Call("ping_peers", ""), "IDLE 1")
+}
+
 // A host can be asked to reload before it runs: SIGHUP comes when it likes.
 func TestReloadBeforeRun(t *testing.T) {
 	dirs, err := conf.Locate(t.TempDir(), func(string) string { return "" }, 1, "")

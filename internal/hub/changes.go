@@ -21,14 +21,14 @@ func (h *Hub) Changed(ctx context.Context, id wire.AsyncID, payload wire.Payload
 		return h.memberChanged(ctx, id, frames, c.Channel.ID, c.Member.ID)
 	case channel.ChannelChange:
 		if id == wire.AsyncDelCh {
-			return h.told(h.cfg.Bus.CloseAll(ctx, c.Channel.ID, frames))
+			return h.owe(h.cfg.Bus.CloseAll(ctx, c.Channel.ID, frames))
 		}
 		h.cfg.Bus.ToMembers(c.Channel.ID, wire.UserID{}, frames)
 		return nil
 	case channel.SubChange:
 		return h.subChanged(ctx, id, frames, c)
 	case channel.FlagChange:
-		return h.told(h.cfg.Bus.CloseHolders(ctx, wire.SubRef{Channel: c.Channel.ID, Sub: c.Flag.Sub}, frames))
+		return h.owe(h.cfg.Bus.CloseHolders(ctx, wire.SubRef{Channel: c.Channel.ID, Sub: c.Flag.Sub}, frames))
 	}
 	return fmt.Errorf("%v: no such change of a channel", id)
 }
@@ -44,7 +44,7 @@ func (h *Hub) memberChanged(ctx context.Context, id wire.AsyncID, frames []byte,
 		}
 		return h.joined(ctx, ch, user)
 	case wire.AsyncRmChMember, wire.AsyncMemLevelChg:
-		return h.told(h.cfg.Bus.CloseUser(ctx, ch, user, id == wire.AsyncRmChMember, frames))
+		return h.owe(h.cfg.Bus.CloseUser(ctx, ch, user, id == wire.AsyncRmChMember, frames))
 	}
 	return fmt.Errorf("%v: no such change of a member", id)
 }
@@ -73,14 +73,14 @@ func (h *Hub) subChanged(ctx context.Context, id wire.AsyncID, frames []byte, c 
 	case wire.AsyncChActFlag:
 		return h.cfg.Bus.SetActive(ctx, ref, c.Sub.Active || h.cfg.Settings().AllActive)
 	case wire.AsyncRmSubCh, wire.AsyncSubChLevelChg:
-		return h.told(h.cfg.Bus.CloseHolders(ctx, ref, frames))
+		return h.owe(h.cfg.Bus.CloseHolders(ctx, ref, frames))
 	}
 	return fmt.Errorf("%v: no such change of a sub-channel", id)
 }
 
-// told tells peers of what the index has closed.
-func (h *Hub) told(lost []bus.Loss, err error) error {
-	h.lost(lost...)
+// owe notes what the index has closed, for who has the turn.
+func (h *Hub) owe(lost []bus.Loss, err error) error {
+	h.owed = append(h.owed, lost...)
 	return err
 }
 

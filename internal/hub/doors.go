@@ -50,9 +50,7 @@ func (h *Hub) Open(ctx context.Context, session wire.SessionID, sub wire.SubRef,
 		// A right has changed meanwhile; the next reading says whether it still
 		// may be opened.
 	}
-	if opened := s.member.Opened(); opened.Active() {
-		s.tell(func(now wire.SubList) wire.SubList { return now })
-	}
+	s.opened()
 	return true, nil
 }
 
@@ -111,7 +109,7 @@ func (s *Seat) judge(ctx context.Context, which func(wire.SubRef) bool, rights R
 	}
 	// Peers hear once of all that has closed.
 	if len(lost) > 0 && lost[0].Active {
-		s.tell(func(wire.SubList) wire.SubList { return lost[0].Before })
+		s.left(lost[0].Before)
 	}
 	return errors.Join(failed...)
 }
@@ -165,12 +163,13 @@ func (h *Hub) Set(ctx context.Context, session wire.SessionID, on bool, rights R
 		return err
 	}
 	defer opening()
-	if !s.occupant.SetOverride(view.User.ID, on) {
+	if !s.occupant.SetOverride(ctx, view.User.ID, on) {
 		return errNoSession
 	}
+	ctx = context.WithoutCancel(ctx) // nothing stops what has to follow
 	err = s.judge(ctx, func(wire.SubRef) bool { return true }, rights)
 	if err != nil && on {
-		s.occupant.SetOverride(view.User.ID, false)
+		s.occupant.SetOverride(ctx, view.User.ID, false)
 		err = errors.Join(err, s.judge(ctx, func(wire.SubRef) bool { return true }, rights))
 	}
 	return err

@@ -38,8 +38,9 @@ type Occupant interface {
 	// View returns what is known of the session now.
 	View() *module.Session
 	// SetOverride sets the owner override, so that View shows it, if the session
-	// is logged in as the user; otherwise it returns false.
-	SetOverride(user wire.UserID, on bool) bool
+	// is logged in as the user and ctx, that of the call which sets it, has not
+	// ended; otherwise it returns false.
+	SetOverride(ctx context.Context, user wire.UserID, on bool) bool
 	// Pace lets the session rest when it has sent more than others take
 	// (protocol 9).
 	Pace(sent bus.Sent)
@@ -50,6 +51,7 @@ type Occupant interface {
 type Hub struct {
 	cfg      Config
 	turn     chan struct{} // holds a token while nobody changes a channel
+	owed     []bus.Loss    // of who has the turn: what peers are told behind it
 	requests *limit.Rate[wire.SessionID]
 
 	mu    sync.RWMutex // guards the maps and the users of seats
@@ -94,9 +96,20 @@ func (h *Hub) seatsOf(user wire.UserID) []*Seat {
 }
 
 // Turn waits until nobody else changes a channel. The caller makes a change,
-// tells of it (Changed, Departed) and calls done.
+// tells of it (Changed, Departed) and calls done, once. Peers are told of what
+// the change has closed when the turn is over: that are as many casts as there
+// were holders.
 func (h *Hub) Turn(ctx context.Context) (done func(), err error) {
-	return take(ctx, h.turn)
+	next, err := take(ctx, h.turn)
+	if err != nil {
+		return nil, err
+	}
+	return func() {
+		lost := h.owed
+		h.owed = nil
+		next()
+		h.lost(lost...)
+	}, nil
 }
 
 // take takes the token of a lock that can be waited for with a context.
@@ -152,6 +165,7 @@ func (h *Hub) Reloaded(ctx context.Context) error {
 			stored, err := h.cfg.Rights.Rights(ctx, channel.Caller{}, ref.Channel, ref.Sub)
 			if err != nil && !gone(err) {
 				failed = append(failed, err)
+				continue // it stays as it is
 			}
 			active = stored.Sub.Active
 		}

@@ -31,12 +31,10 @@ func (h *Hub) Request(from, to wire.SessionID) error {
 		return err
 	}
 	request := wire.AppendFrame(nil, wire.P2PRequest, p2p, 0, wire.Append(nil, Info(s.occupant.View())))
-	h.mu.RLock() // who logs out gives its seat up first and closes its links then
-	defer h.mu.RUnlock()
-	if peer := h.seats[to]; peer == nil || peer.user.IsZero() {
-		return bus.ErrNoPeer
-	}
 	_, err = s.member.AskLink(to, request, s.sessionFrame(wire.P2POpen))
+	if errors.Is(err, bus.ErrNobody) {
+		return errNoSession
+	}
 	return err
 }
 

@@ -23,43 +23,57 @@ func InfoFrame(view *module.Session) []byte {
 	return wire.AppendFrame(nil, wire.PeerInfo, limited, 0, wire.Append(nil, Info(view)))
 }
 
-func statFrame(stat *wire.PeerStatus) []byte {
-	return wire.AppendFrame(nil, wire.PeerStat, limited, 0, wire.Append(nil, stat))
+// stat tells those who listen in subs what a session has open.
+func (h *Hub) stat(subs wire.SubList, stat wire.PeerStatus) bus.Sent {
+	return h.cfg.Bus.LimitedCast(stat.Session, subs, wire.AppendFrame(nil, wire.PeerStat, limited, 0, wire.Append(nil, &stat)))
 }
 
-// tell tells those who listen in subs what the session has open now.
-func (s *Seat) tell(subs func(now wire.SubList) wire.SubList) {
+// opened tells its peers what the session has open now, if it is active.
+func (s *Seat) opened() {
+	s.presence.Lock()
+	defer s.presence.Unlock()
+	if opened := s.member.Opened(); opened.Active() {
+		list := opened.List()
+		s.occupant.Pace(s.hub.stat(list, wire.PeerStatus{Session: s.id, Open: list}))
+	}
+}
+
+// left tells those who listen where the session has been active what it still
+// has open. One that has logged out meanwhile is gone for them: closed has told
+// that where it was by then, and they are where it was before.
+func (s *Seat) left(before wire.SubList) {
 	s.presence.Lock()
 	defer s.presence.Unlock()
 	if s.silent {
+		s.hub.stat(before, wire.PeerStatus{Session: s.id, Disconnected: true})
 		return
 	}
 	opened := s.member.Opened()
-	now := opened.List()
-	s.occupant.Pace(s.hub.cfg.Bus.LimitedCast(s.id, subs(now), statFrame(&wire.PeerStatus{Session: s.id, Open: now})))
+	s.occupant.Pace(s.hub.stat(before, wire.PeerStatus{Session: s.id, Open: opened.List()}))
 }
 
-// lost tells peers what a session has left, if it was active. Who has logged
-// out meanwhile has told them more.
+// lost tells peers what sessions have left, if they were active.
 func (h *Hub) lost(all ...bus.Loss) {
 	for _, l := range all {
 		if !l.Active {
 			continue
 		}
 		if s, err := h.seat(l.Session); err == nil {
-			s.tell(func(wire.SubList) wire.SubList { return l.Before })
+			s.left(l.Before)
+		} else { // closed has told its last word
+			h.stat(l.Before, wire.PeerStatus{Session: l.Session, Disconnected: true})
 		}
 	}
 }
 
 // closed tells peers that the session is gone, if it was active. It takes what
-// Enter and Leave of the bus return.
-func (s *Seat) closed(l bus.Loss, any bool) {
+// Enter of the bus returns.
+func (s *Seat) closed(l bus.Loss, ok bool) {
 	s.presence.Lock()
 	defer s.presence.Unlock()
 	s.silent = true
-	if any && l.Active {
-		s.hub.cfg.Bus.LimitedCast(s.id, l.Before, statFrame(&wire.PeerStatus{Session: s.id, Disconnected: true}))
+	if ok && l.Active {
+		s.hub.stat(l.Before, wire.PeerStatus{Session: s.id, Disconnected: true})
 	}
 }
 

@@ -30,7 +30,7 @@ func (s *Session) casts(b *slot) bool {
 		return false
 	}
 	limits := s.cfg.Limits()
-	allowed := s.castsAllowed(limits)
+	allowed := s.castsAllowed(limits, time.Now())
 	size, count := 0, 0
 	for left := b.left; ; count++ {
 		f, rest, ok := wire.CutFrame(left)
@@ -61,7 +61,7 @@ func (s *Session) casts(b *slot) bool {
 		frames = append(make([]byte, 0, size), run...)
 	}
 	branches := s.readdress(frames, count)
-	s.pace(s.seat.Cast(frames))
+	s.pace(b, s.seat.Cast(frames))
 	for _, branch := range branches {
 		s.idle(id, branch, wire.NoErrors, nil)
 	}
@@ -85,10 +85,6 @@ func (s *Session) readdress(frames []byte, count int) []wire.BranchID {
 	return branches
 }
 
-// maxPace is how long a sender rests at most for those who have not taken what
-// it has sent (protocol 9).
-const maxPace = 10 * time.Millisecond
-
 // rest is a time in which the session reads nothing.
 type rest struct {
 	timer *time.Timer
@@ -102,21 +98,38 @@ func (r *rest) end() {
 	}
 }
 
-// Pace implements hub.Occupant.
+// Pace implements hub.Occupant. Of several only the last counts.
 func (s *Session) Pace(sent bus.Sent) {
 	if sent.Behind != nil {
-		s.post(func() { s.pace(sent) })
+		s.paced.Store(&sent)
+		s.wake()
+	}
+}
+
+// takePace does what Pace was called for. b is the batch that is being handled;
+// nil: none.
+func (s *Session) takePace(b *slot) {
+	if s.paced.Load() == nil {
+		return
+	}
+	if sent := s.paced.Swap(nil); sent != nil {
+		s.pace(b, *sent)
 	}
 }
 
 // pace lets the session rest until the slowest of those who have got something,
-// and who take it, has taken it.
-func (s *Session) pace(sent bus.Sent) {
-	if sent.Behind == nil {
+// and who take it, has taken it. For one batch it rests once.
+func (s *Session) pace(b *slot, sent bus.Sent) {
+	if sent.Behind == nil || b != nil && b.rested {
 		return
 	}
-	if r := s.restFor(maxPace); r != nil {
-		r.stop = sent.Behind.Await(sent.Position, s.rested(r))
+	r := s.restFor(s.cfg.Limits().PaceTimeout)
+	if r == nil {
+		return
+	}
+	r.stop = sent.Behind.Await(sent.Position, s.rested(r))
+	if b != nil {
+		b.rested = true
 	}
 }
 
@@ -158,7 +171,7 @@ type allowance struct {
 }
 
 // castsAllowed returns what the session may cast now under limits.
-func (s *Session) castsAllowed(limits *Limits) allowance {
+func (s *Session) castsAllowed(limits *Limits, now time.Time) allowance {
 	if limits.CastRate == 0 && limits.CastBytes == 0 {
 		s.casting = nil
 		return allowance{}
@@ -169,7 +182,7 @@ func (s *Session) castsAllowed(limits *Limits) allowance {
 			casts: perSecond(limits.CastRate), data: perSecond(limits.CastBytes),
 		}
 	}
-	return allowance{limit: s.casting, now: time.Now()}
+	return allowance{limit: s.casting, now: now}
 }
 
 // perSecond allows n in a second, at once or spread; 0: any number.

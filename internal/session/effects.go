@@ -58,19 +58,26 @@ func subject(a *instance.Async) (user wire.UserID, ok bool) {
 // and output until it is there.
 func (s *Session) loadUser(c *call, a *instance.Async, id wire.UserID) {
 	s.job = a
-	// What happens to the account from here on reaches the session, which then
-	// reads it once more; so do changes of its channels, unless the session is
-	// somebody else's as yet, who keeps what is open if the login fails.
 	s.incoming = id
-	s.seat.SetUser(id)
-	if s.user == nil {
-		s.seat.Enter(id)
+	entered := s.user == nil
+	if entered {
+		s.enter(id)
 	}
-	s.readLogin(c, a, id)
+	s.readLogin(c, a, id, entered)
 }
 
-// readLogin is the reading of loadUser.
-func (s *Session) readLogin(c *call, a *instance.Async, id wire.UserID) {
+// enter lets what happens to the account and to its channels reach the session
+// from here on: what is read behind it cannot be too old without being read once
+// more.
+func (s *Session) enter(id wire.UserID) {
+	s.seat.SetUser(id)
+	s.seat.Enter(id)
+}
+
+// readLogin is the reading of loadUser. A session that is somebody else's stays
+// that, and hears what it has to, until it is known that there is an account to
+// be logged in as. Then it enters, and reads what counts.
+func (s *Session) readLogin(c *call, a *instance.Async, id wire.UserID, entered bool) {
 	since := s.seat.Changes()
 	s.group.Go(func() { // ends with the query
 		user, channels, err := s.cfg.Users.Login(s.ctx, id)
@@ -82,20 +89,19 @@ func (s *Session) readLogin(c *call, a *instance.Async, id wire.UserID) {
 				err = instance.ErrAbandoned
 			case err == nil && (!wanted || user.Locked), errors.Is(err, account.ErrNotFound):
 				err = module.Invalid("The account was locked, recovered or removed a moment ago; you are not logged in.")
-			case err == nil && s.user != nil:
+			case err == nil && !entered:
 				s.logout()
-				s.seat.SetUser(id)
-				s.seat.Enter(id)
-				s.readLogin(c, a, id)
+				s.enter(id)
+				s.readLogin(c, a, id, true)
 				return
 			case err == nil && !s.seat.SetChannels(since, channels):
-				s.readLogin(c, a, id) // one of them has changed meanwhile
+				s.readLogin(c, a, id, true) // one of them has changed meanwhile
 				return
 			}
 			s.job = nil
 			s.incoming = wire.UserID{}
 			if err != nil {
-				s.keepUser()
+				s.notLoggedIn(c)
 				a.Done(err)
 			} else {
 				s.login(user)
@@ -110,16 +116,21 @@ func (s *Session) readLogin(c *call, a *instance.Async, id wire.UserID) {
 	})
 }
 
-// keepUser goes on as before a login that came to nothing. What happened to the
-// old account meanwhile has not reached the session, so it is read again.
-func (s *Session) keepUser() {
-	if s.user == nil {
-		s.seat.SetUser(wire.UserID{})
-		s.seat.Logout()
+// notLoggedIn goes on as before a login that came to nothing.
+func (s *Session) notLoggedIn(c *call) {
+	if s.user != nil {
 		return
 	}
-	s.seat.SetUser(s.user.ID)
-	s.refreshers = append(s.refreshers, refresher{done: func() {}, quiet: true})
+	s.seat.SetUser(wire.UserID{})
+	s.seat.Logout()
+	// It was somebody's up to the last moment: the client's list is no more.
+	switch {
+	case s.rights == s.offered:
+	case s.calls[c.key] == c:
+		s.settle(c)
+	default:
+		s.relist()
+	}
 }
 
 // settle lets frames and events wait until the call has ended, which it is
@@ -203,11 +214,14 @@ func (s *Session) renewView() {
 }
 
 // SetOverride implements hub.Occupant.
-func (s *Session) SetOverride(user wire.UserID, on bool) bool {
+//
+// A call of an earlier login of the same user has been given up before that one
+// began, unless its command is offered in both.
+func (s *Session) SetOverride(ctx context.Context, user wire.UserID, on bool) bool {
 	s.viewing.Lock()
 	defer s.viewing.Unlock()
 	view := *s.view.Load()
-	if view.User == nil || view.User.ID != user {
+	if ctx.Err() != nil || view.User == nil || view.User.ID != user {
 		return false
 	}
 	s.override, view.Override = on, on
@@ -215,8 +229,14 @@ func (s *Session) SetOverride(user wire.UserID, on bool) bool {
 	return true
 }
 
-// PeerInfo implements bus.Receiver.
-func (s *Session) PeerInfo() []byte { return hub.InfoFrame(s.View()) }
+// PeerInfo implements bus.Receiver. Who is about to log out is nobody already.
+func (s *Session) PeerInfo() []byte {
+	view := s.View()
+	if view.User == nil {
+		return nil
+	}
+	return hub.InfoFrame(view)
+}
 
 // runInline runs a short command on the owner's goroutine.
 func (s *Session) runInline(c *call, f wire.Frame, owned bool) {

@@ -62,9 +62,11 @@ func (s *Session) rank() wire.Rank {
 // evict ends the login and tells the client why; USER_DELETED carries the user
 // id besides (commands 1.9). The client's list is not told yet.
 func (s *Session) evict(async wire.AsyncID, id wire.UserID, text string) {
-	s.incoming = wire.UserID{} // a login under way finds that out
-	if s.user == nil {
-		s.seat.Logout()
+	if s.incoming == id {
+		s.incoming = wire.UserID{} // the login under way finds that out
+		if s.user == nil {
+			s.seat.Logout()
+		}
 	}
 	if s.user == nil || s.user.ID != id {
 		return

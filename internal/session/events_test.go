@@ -2,6 +2,8 @@ package session_test
 
 import (
 	"context"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -49,6 +51,83 @@ func TestLoginMeetsEvents(t *testing.T) {
 			<-answered
 			fence(t, c)
 		})
+	}
+}
+
+// TestOldLoginHears: who is about to be somebody else is still who it was, and
+// what happens to that account binds, whatever becomes of the new login.
+func TestOldLoginHears(t *testing.T) {
+	for rank, want := range map[string]string{
+		"0": "ERR, IDLE 6",
+		"2": "MY_INFO@SYS_MSG, TEXT, IDLE 1",
+	} {
+		t.Run(want, func(t *testing.T) {
+			s := serve(t, func(s *server) { s.users = holding() })
+			c := s.connect()
+			login := c.ID("login")
+			c.Send(wire.Text, login, 0, "-rank 1")
+			s.users.wait(t)
+			s.users.answer(t)
+			c.UntilIdle(login, 0)
+
+			c.Send(wire.Text, login, 0, "-rank "+rank)
+			s.users.wait(t)
+			s.request(wire.AsyncLogout, 1)
+			c.UntilType(wire.Text)
+			c.Until(func(wire.Frame) bool { return c.Commands["public_only"].Name != "" })
+			s.users.answer(t)
+			if rank != "0" { // the account is there: it is read once more
+				s.users.wait(t)
+				s.users.answer(t)
+			}
+			wantKinds(t, c.UntilIdle(login, 0), want)
+			fence(t, c)
+			if _, in := c.Commands["logout"]; in != (rank != "0") {
+				t.Errorf("logged in: %v", in)
+			}
+		})
+	}
+}
+
+// TestLoginLostLate: a login that comes to nothing when the session is nobody's
+// already leaves the client with the list of somebody who is not logged in.
+func TestLoginLostLate(t *testing.T) {
+	s := serve(t, func(s *server) { s.users = holding() })
+	c := s.connect()
+	names := s.commandNames()
+	login := c.ID("login")
+	c.Send(wire.Text, login, 0, "-rank 1")
+	s.users.wait(t)
+	s.users.answer(t)
+	c.UntilIdle(login, 0)
+	fence(t, c)
+
+	c.Send(wire.Text, login, 0, "-rank 2")
+	s.users.wait(t)
+	s.users.answer(t)
+	s.users.wait(t)
+	s.users.failing.Store(true)
+	s.users.answer(t)
+	frames := append(c.UntilIdle(login, 0), fence(t, c)...)
+	want := []string{"ERR login", "IDLE 6 login", "RM logout", "RM logout_slow", "RM ranked", "ADD public_only"}
+	if got := events(c, names, frames); !slices.Equal(got, want) {
+		t.Errorf("got %s, want %s", strings.Join(got, ", "), strings.Join(want, ", "))
+	}
+}
+
+// TestPeerInfoOfNobody: a session that is about to have logged out tells peers
+// nothing about nobody.
+func TestPeerInfoOfNobody(t *testing.T) {
+	s := serve(t, nil)
+	c := s.connect()
+	one := <-s.started
+	if b := one.PeerInfo(); b != nil {
+		t.Errorf("without a login: %x", b)
+	}
+	c.Call("login", "-rank 1")
+	f, _, ok := wire.CutFrame(one.PeerInfo())
+	if !ok || f.Type != wire.PeerInfo || f.Cmd != wire.CmdID(wire.AsyncLimitedCast) {
+		t.Errorf("with a login: %v under %v", f.Type, f.Cmd)
 	}
 }
 

@@ -28,6 +28,8 @@ type mailbox struct {
 type slot struct {
 	batch conn.Batch
 	left  []byte
+	// rested: the session has rested for receivers of what the batch sends.
+	rested bool
 	// then is run when the batch has been handled, in place of a batch.
 	then func()
 }
@@ -198,6 +200,7 @@ func (s *Session) own(reader bool) {
 		for _, event := range events {
 			event()
 		}
+		s.takePace(nil)
 		s.waiting = append(s.waiting, outputs...)
 		s.takeOutputs()
 		if batch != nil && s.handle(batch) {
@@ -231,6 +234,7 @@ func (s *Session) rest() bool {
 // left is handled when the owner was woken.
 func (s *Session) handle(b *slot) bool {
 	for len(b.left) > 0 {
+		s.takePace(b)
 		if s.heldBack() {
 			return false
 		}

@@ -6,12 +6,14 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"go.uber.org/goleak"
 
 	"mrci.dev/mrci/internal/account"
+	"mrci.dev/mrci/internal/builtin/peers"
 	"mrci.dev/mrci/internal/bus"
 	"mrci.dev/mrci/internal/conn"
 	"mrci.dev/mrci/internal/host/hosttest"
@@ -36,6 +38,7 @@ type server struct {
 	hub      *hub.Hub
 	registry *registry.Registry
 	journal  session.Journal
+	peers    bool // the commands of package peers are offered
 	settled  func(context.Context) error
 	// free ends the commands that ignore everything else.
 	free    func()
@@ -48,6 +51,12 @@ type users struct {
 	// With hold, a query says that it is under way on asked, and receives from
 	// hold before it answers.
 	asked, hold chan struct{}
+	// free is how many queries do not, before the others.
+	free atomic.Int32
+	// failing: nothing can be read.
+	failing atomic.Bool
+	// channels are of whoever logs in.
+	channels []wire.ChannelID
 }
 
 // holding are users whose answers wait.
@@ -76,7 +85,7 @@ func (u *users) answer(t *testing.T) {
 var errNoUser = errors.New("no such user")
 
 func (u *users) User(ctx context.Context, id wire.UserID) (account.User, error) {
-	if u.hold != nil {
+	if u.hold != nil && u.free.Add(-1) < 0 {
 		select {
 		case u.asked <- struct{}{}:
 		case <-ctx.Done():
@@ -88,16 +97,15 @@ func (u *users) User(ctx context.Context, id wire.UserID) (account.User, error) 
 			return account.User{}, context.Cause(ctx)
 		}
 	}
-	if id.IsZero() {
+	if id.IsZero() || u.failing.Load() {
 		return account.User{}, errNoUser
 	}
 	return account.User{ID: id, Name: "someone", Email: "someone@example.org", Rank: wire.Rank(id[0])}, nil
 }
 
-// Login tells of a user who is in no channel.
 func (u *users) Login(ctx context.Context, id wire.UserID) (account.User, []wire.ChannelID, error) {
 	user, err := u.User(ctx, id)
-	return user, nil, err
+	return user, u.channels, err
 }
 
 type memory struct{}
@@ -130,6 +138,9 @@ func serve(t *testing.T, change func(*server), more ...*module.Command) *server 
 	var builtins []registry.Builtin
 	for _, c := range append(commands(release), more...) {
 		builtins = append(builtins, registry.Builtin{Command: c})
+	}
+	if s.peers {
+		builtins = append(builtins, peers.Commands(peers.Config{Peers: s.hub})...)
 	}
 	var err error
 	if s.registry, err = registry.New(builtins, "test", registry.Flags{}, nil); err != nil {

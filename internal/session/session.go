@@ -57,8 +57,11 @@ type Limits struct {
 	// OutcomeTimeout is how long the audit log waits for the outcome of a call
 	// that was given up.
 	OutcomeTimeout time.Duration
-	CastRate       int // casts in a second (state 4); 0: no limit
-	CastBytes      int // their bytes in a second, and the most that one may have; 0: no limit
+	// PaceTimeout is how long a sender rests at most for those who have not
+	// taken what it has sent (protocol 9).
+	PaceTimeout time.Duration
+	CastRate    int // casts in a second (state 4); 0: no limit
+	CastBytes   int // their bytes in a second, and the most that one may have; 0: no limit
 }
 
 // DefaultLimits are the limits of the specification.
@@ -77,6 +80,7 @@ func DefaultLimits() Limits {
 		FlushTimeout:    2 * time.Second,
 		SettleTimeout:   time.Second,      // auth needs microseconds; a module might prompt
 		OutcomeTimeout:  10 * time.Second, // a writer waits for another process half as long
+		PaceTimeout:     10 * time.Millisecond,
 	}
 }
 
@@ -135,6 +139,8 @@ type Session struct {
 	view     atomic.Pointer[module.Session]
 	viewing  sync.Mutex
 	override bool
+	// paced is what Pace was last called with, and the owner has not seen.
+	paced atomic.Pointer[bus.Sent]
 	// group counts the goroutines of owner and commands.
 	group sync.WaitGroup
 

@@ -109,7 +109,8 @@ type Overrides interface {
 	// session may cast from now on if MayCast, be that more or less than before.
 	// When Set returns, nothing is delivered, received or started under the old
 	// level (commands 1.3). After an error of its own the flag is off, and all
-	// is closed that could not be judged.
+	// is closed that could not be judged. A call whose ctx has ended does not
+	// store the flag; once it is stored nothing stops what has to follow.
 	Set(ctx context.Context, session wire.SessionID, on bool, rights ReadRights) error
 	// Held reports whether a session of the user has the flag.
 	Held(user wire.UserID) bool

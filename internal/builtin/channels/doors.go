@@ -134,8 +134,7 @@ func (c commands) override() *module.Command {
 				return err
 			}
 			on, session := call.Args.Bool("state"), call.Session().ID
-			// Once the flag is stored nothing stops what has to follow it.
-			if err := c.Overrides.Set(context.WithoutCancel(ctx), session, on, c.rights(call)); err != nil {
+			if err := c.Overrides.Set(ctx, session, on, c.rights(call)); err != nil {
 				return err
 			}
 			c.Log.Info("owner override", "on", on, "session", session, "user", who.User)

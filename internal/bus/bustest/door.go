@@ -90,11 +90,22 @@ func (d *Door) Await(position uint64, f func()) (stop func()) {
 	}
 	w := &wish{position, f}
 	d.waiting[w] = struct{}{}
+	d.more.Broadcast()
 	d.mu.Unlock()
 	return func() {
 		d.mu.Lock()
 		defer d.mu.Unlock()
 		delete(d.waiting, w)
+		d.more.Broadcast()
+	}
+}
+
+// Awaited waits until so many wait for what is queued to leave.
+func (d *Door) Awaited(n int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for len(d.waiting) != n {
+		d.more.Wait()
 	}
 }
 
@@ -123,6 +134,7 @@ func (d *Door) Write(n int) {
 			due = append(due, w.f)
 		}
 	}
+	d.more.Broadcast()
 	d.mu.Unlock()
 	for _, f := range due {
 		f()

@@ -464,6 +464,38 @@ func testHoldings(t *testing.T, b bus.Bus) {
 	same(t, "writable", opened.Writable(), wire.SubList{ref(1, 0)})
 }
 
+// An opening that is enabled while its session leaves is among what that has
+// lost, or was never open: whoever has been told of it is told of its end.
+func testLeaveAgainstEnable(t *testing.T, b bus.Bus) {
+	a := act(t, b, 1)
+	channels := make([]wire.ChannelID, 200)
+	for n := range channels {
+		channels[n] = wire.ChannelID(n + 1)
+	}
+	for range 300 {
+		a.SetChannels(a.Changes(), channels)
+		opening, err := a.Open(ref(1, 0))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var (
+			group sync.WaitGroup
+			seen  bool
+		)
+		group.Go(func() {
+			if opening.Enable(true, true) {
+				opened := a.Opened()
+				seen = opened.Active()
+			}
+		})
+		lost, ok := a.Enter(user(1))
+		group.Wait()
+		if want := (wire.SubList{ref(1, 0)}); seen && (!ok || !lost.Active || lost.Before != want) {
+			t.Fatalf("an active sub-channel has gone without a word: %v, %+v", ok, lost)
+		}
+	}
+}
+
 func testLeaveIndex(t *testing.T, b bus.Bus) {
 	stays, gone := act(t, b, 1, 1), act(t, b, 2, 1)
 	stays.hold(t, ref(1, 0), true, true)

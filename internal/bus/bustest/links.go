@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"mrci.dev/mrci/internal/bus"
+	"mrci.dev/mrci/wire"
 )
 
 func refused(t *testing.T, what string, got, want error) {
@@ -119,6 +120,55 @@ func testLinkEnd(t *testing.T, b bus.Bus) {
 	same(t, "lists", len(one.Peers())+len(two.Peers())+len(three.Peers()), 0)
 	one.got(t, "accept ask")
 	two.got(t, "ask")
+}
+
+// Who takes no part in channels neither asks nor is asked.
+func testLinksOfNobody(t *testing.T, b bus.Bus) {
+	one, two := act(t, b, 1), act(t, b, 2)
+	ask := func(a *actor, n int) error {
+		_, err := a.AskLink(session(n), []byte("no"), nil)
+		return err
+	}
+	one.Enter(wire.UserID{})
+	refused(t, "ask as nobody", ask(one, 2), bus.ErrNobody)
+	refused(t, "ask nobody", ask(two, 1), bus.ErrNoPeer)
+	one.Enter(user(3))
+	one.ask(t, 2)
+	one.got(t, "")
+	two.got(t, "ask")
+}
+
+// Once a session has given up taking part, and then its links, it has none, and
+// nobody's request follows.
+func testAskAgainstLogout(t *testing.T, b bus.Bus) {
+	one := act(t, b, 1)
+	others := make([]*actor, 4)
+	for n := range others {
+		others[n] = act(t, b, 10+n)
+	}
+	for range 300 {
+		var group sync.WaitGroup
+		for _, a := range others {
+			group.Go(func() {
+				for range 20 {
+					_, err := a.AskLink(session(1), []byte("ask"), []byte("accept"))
+					if errors.Is(err, bus.ErrNoPeer) {
+						return
+					}
+				}
+			})
+		}
+		one.Enter(wire.UserID{})
+		one.CloseLinks([]byte("close"))
+		before := one.door.Count()
+		group.Wait()
+		same(t, "frames behind the logout", one.door.Count()-before, 0)
+		same(t, "links behind the logout", len(one.Peers()), 0)
+		if t.Failed() {
+			return
+		}
+		one.Enter(user(1))
+	}
 }
 
 // A link takes no more than LinkBytes that have not left, whatever others have

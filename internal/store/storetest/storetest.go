@@ -31,7 +31,7 @@ type Ranks interface {
 
 // Store is everything that a host's store does.
 type Store interface {
-	Channels
+	Logins
 	Ranks
 }
 
@@ -40,6 +40,7 @@ type Store interface {
 func Run(t *testing.T, open func(t *testing.T) Store) {
 	RunAccounts(t, func(t *testing.T) account.Store { return open(t) })
 	RunChannels(t, func(t *testing.T) Channels { return open(t) })
+	t.Run("login", func(t *testing.T) { testLogin(t, open(t)) })
 	for name, test := range map[string]func(*testing.T, Ranks){
 		"ranks": testRanks,
 	} {
