@@ -73,15 +73,15 @@ func (s *Session) casts(b *slot) bool {
 // that they came on.
 func (s *Session) readdress(frames []byte, count int) []wire.BranchID {
 	branches := make([]wire.BranchID, 0, count)
-	for len(frames) > 0 {
-		f, rest, _ := wire.CutFrame(frames)
+	for left := frames; len(left) > 0; {
+		f, rest, _ := wire.CutFrame(left)
 		if s.debug {
 			s.logFrame("frame in", f.Type, f.Cmd, f.Branch, len(f.Payload))
 		}
 		branches = append(branches, f.Branch)
-		wire.Readdress(frames, wire.CmdID(wire.AsyncCast), 0)
-		frames = rest
+		left = rest
 	}
+	wire.Readdress(frames, wire.CmdID(wire.AsyncCast), 0) // all of them
 	return branches
 }
 
