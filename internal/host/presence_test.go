@@ -326,3 +326,40 @@ func TestAllActive(t *testing.T) {
 		s.quiet("sven1", "close_sub_ch -ch_name Lobby -sub_name Acts")
 	}
 }
+
+// TestActiveFlagRace sets and clears the active-update flag at once: what binds
+// in the end is what is stored.
+func TestActiveFlagRace(t *testing.T) {
+	s := presence(t)
+	s.enter("olga2")
+	s.opens("hank1", "Calm")
+	rounds := 100
+	if testing.Short() {
+		rounds = 20
+	}
+	setters := []*bare.Client{s.clients["olga1"], s.clients["olga2"]}
+	hank := s.clients["hank1"]
+	for round := range rounds {
+		const each = 6
+		for i, c := range setters {
+			for branch := range uint16(each) {
+				c.Send(bare.Text, "set_active_flag", branch, fmt.Appendf(nil, "-ch_name Lobby -sub_name Calm -state %d", i))
+			}
+		}
+		for _, c := range setters {
+			for ended := 0; ended < each; {
+				if c.Next().Code() == 1 {
+					ended++
+				}
+			}
+		}
+		stored := false
+		for _, f := range hank.Call("ls_sub_chs", "-ch_name Lobby -sub_channel_name calm") {
+			stored = stored || strings.Contains(string(f.Payload), " 1 \n") || strings.Contains(string(f.Payload), " 1\n")
+		}
+		ping := hank.Call("ping_peers", "")
+		if active := ping[len(ping)-1].Code() == 1; active != stored {
+			t.Fatalf("round %d: stored %v, bound %v", round, stored, active)
+		}
+	}
+}
