@@ -34,8 +34,8 @@ func (s *stage) opens(who string, subs ...string) {
 
 func (s *stage) id(session string) [28]byte { return s.clients[session].ID }
 
-// The sub-channels of Lobby.
-var acts, calm, mems = open{1, 0}, open{1, 1}, open{1, 2}
+// The sub-channels of Lobby that everybody may open.
+var acts, calm = open{1, 0}, open{1, 1}
 
 // TestPresence follows protocol 6: who opens, closes, is thrown out, leaves or
 // gets another name, and which of the others hear it.
