@@ -24,6 +24,12 @@ func (s *Session) Receive(d bus.Delivery) {
 // event acts on what another session has caused (protocol 5).
 func (s *Session) event(d bus.Delivery) {
 	if s.settling != nil {
+		if d.Async == wire.AsyncCmdRanksChg {
+			// Nothing is under way, and what begins looks at the registry. Two
+			// sessions that have changed ranks do not wait for each other.
+			d.Answer()
+			d.Answer = func() {}
+		}
 		s.held = append(s.held, d) // bounded as events are
 		return
 	}
@@ -205,14 +211,7 @@ func (s *Session) announce(c *call, a *instance.Async, user wire.UserID) {
 		}
 	}
 	e := bus.Event{Async: a.ID, From: s.conn.ID(), User: user, Text: textRemoved}
-	s.group.Go(func() { // ends with the answers, or with their time
-		ctx, cancel := context.WithTimeout(s.ctx, requestTimeout)
-		defer cancel()
-		if err := s.cfg.Bus.Request(ctx, bus.ToUser(user), e); err != nil && s.ctx.Err() == nil {
-			s.log.Warn("session did not answer", "async", a.ID.String(), "err", err)
-		}
-		s.post(part)
-	})
+	s.request(bus.ToUser(user), e, part)
 	switch {
 	case !s.concerns(user):
 		part()
@@ -223,6 +222,19 @@ func (s *Session) announce(c *call, a *instance.Async, user wire.UserID) {
 	default:
 		s.refresh(c, part, false)
 	}
+}
+
+// request carries an event to other sessions beside the owner, which runs done
+// when they have acted.
+func (s *Session) request(to bus.Target, e bus.Event, done func()) {
+	s.group.Go(func() { // ends with the answers, or with their time
+		ctx, cancel := context.WithTimeout(s.ctx, requestTimeout)
+		defer cancel()
+		if err := s.cfg.Bus.Request(ctx, to, e); err != nil && s.ctx.Err() == nil {
+			s.log.Warn("session did not answer", "async", e.Async.String(), "err", err)
+		}
+		s.post(done)
+	})
 }
 
 // orphaned carries an async whose call was given up before the session saw it:
@@ -244,18 +256,16 @@ func (s *Session) orphaned(a *instance.Async) {
 	a.Done(err)
 }
 
-// relistEverybody tells all sessions that the ranks of commands have changed.
-// The registry has the new ranks already, and every session looks there before
-// it starts a command.
+// relistEverybody tells all sessions that the ranks of commands have changed,
+// and answers the call when all have acted. The registry has the new ranks
+// already, and every session looks there before it starts a command; what it
+// has begun on its owner by then, a cast, is over when it acts.
 func (s *Session) relistEverybody(c *call, a *instance.Async) {
 	s.rights = s.cfg.Registry.Offer(s.rank())
 	s.settle(c)
 	s.ask(a)
 	e := bus.Event{Async: a.ID, From: s.conn.ID()}
-	s.group.Go(func() {
-		s.cfg.Bus.Publish(bus.Everybody(), e)
-		s.post(func() { s.answer(a, nil) })
-	})
+	s.request(bus.Everybody(), e, func() { s.answer(a, nil) })
 }
 
 // ask notes that an async will be answered.

@@ -4,10 +4,12 @@ import (
 	"context"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"mrci.dev/mrci/internal/bus"
+	"mrci.dev/mrci/internal/registry"
 	"mrci.dev/mrci/module"
 	"mrci.dev/mrci/wire"
 )
@@ -187,4 +189,70 @@ func TestRightsSettle(t *testing.T) {
 	}
 	close(release)
 	wantKinds(t, c.UntilIdle(demote, 0), "IDLE 1")
+}
+
+// TestRanksSettle: a change of the ranks of commands is over when the short
+// commands have ended that sessions had begun on their owners: a cast that was
+// allowed has gone out by then, or is refused.
+func TestRanksSettle(t *testing.T) {
+	begun, hold := make(chan struct{}), make(chan struct{})
+	release := sync.OnceFunc(func() { close(hold) })
+	var s *server
+	s = serve(t, func(s *server) { s.limits.SettleTimeout = 10 * time.Millisecond }, &module.Command{
+		Name: "short", Class: module.Public, Short: "s", Long: "l", Inline: true,
+		Run: func(context.Context, *module.Call) error {
+			close(begun)
+			<-hold
+			return nil
+		},
+	}, &module.Command{
+		Name: "rerank", Class: module.Public, Short: "s", Long: "l",
+		Run: func(ctx context.Context, c *module.Call) error {
+			s.registry.SetRanks(registry.Ranks{{Module: registry.BuiltinModule, Command: "extra"}: 3})
+			return c.Async(ctx, wire.AsyncCmdRanksChg, nil)
+		},
+	}, &module.Command{
+		Name: "extra", Class: module.Ranked, Short: "s", Long: "l",
+		Run: func(context.Context, *module.Call) error { return nil },
+	})
+	t.Cleanup(release)
+	other, c, third := s.connect(), s.connect(), s.connect()
+	third.Send(wire.Text, third.ID("login"), 0, "-rank 3")
+	third.UntilIdle(third.ID("login"), 0)
+	fence(t, third)
+	other.Send(wire.Text, other.ID("short"), 0, "")
+	<-begun
+	rerank := c.ID("rerank")
+	c.Send(wire.Text, rerank, 0, "")
+	if f := third.Next(); f.Type != wire.NewCmd { // the sessions are being told
+		t.Fatalf("got %s", f.Type)
+	}
+	// Another call is answered meanwhile, and this one is not.
+	if frames := c.Call("echo", ""); frames[0].Cmd == rerank {
+		t.Fatal("the change is over before what was begun under the old ranks is")
+	}
+	release()
+	wantKinds(t, c.UntilIdle(rerank, 0), "IDLE 1")
+	wantKinds(t, other.UntilIdle(other.ID("short"), 0), "IDLE 1")
+}
+
+// TestRanksMeet: two sessions that change ranks at once do not wait for each
+// other.
+func TestRanksMeet(t *testing.T) {
+	s := serve(t, func(s *server) { s.limits.SettleTimeout = time.Hour }, &module.Command{
+		Name: "rerank", Class: module.Public, Short: "s", Long: "l",
+		Run: func(ctx context.Context, c *module.Call) error { return c.Async(ctx, wire.AsyncCmdRanksChg, nil) },
+	})
+	a, b := s.connect(), s.connect()
+	rerank := a.ID("rerank")
+	began := time.Now()
+	for range 200 {
+		a.Send(wire.Text, rerank, 0, "")
+		b.Send(wire.Text, rerank, 0, "")
+		wantKinds(t, a.UntilIdle(rerank, 0), "IDLE 1")
+		wantKinds(t, b.UntilIdle(rerank, 0), "IDLE 1")
+	}
+	if took := time.Since(began); took > 4*time.Second { // one wait takes 5 s
+		t.Errorf("200 rounds took %v", took)
+	}
 }

@@ -183,23 +183,27 @@ type event struct {
 // is handed to Events before the call ends.
 func (c commands) changing(cmd module.Command, do func(ctx context.Context, who channel.Caller, args module.Args) ([]event, error)) *module.Command {
 	cmd.Class = module.Ranked
-	cmd.Run = func(ctx context.Context, call *module.Call) error {
-		done, err := c.Events.Turn(ctx)
-		if err != nil {
-			return err
-		}
-		defer done()
-		who, err := caller(call) // as the session is in its turn
-		if err != nil {
-			return err
-		}
-		events, err := do(ctx, who, call.Args)
-		if err != nil {
-			return explain(err)
-		}
-		return c.tell(ctx, events)
-	}
+	cmd.Run = func(ctx context.Context, call *module.Call) error { return c.change(ctx, call, do) }
 	return &cmd
+}
+
+// change is the turn of a call that changes something. Nothing is said to the
+// client in it: who does not read must not hold up others.
+func (c commands) change(ctx context.Context, call *module.Call, do func(ctx context.Context, who channel.Caller, args module.Args) ([]event, error)) error {
+	done, err := c.Events.Turn(ctx)
+	if err != nil {
+		return err
+	}
+	defer done()
+	who, err := caller(call) // as the session is in its turn
+	if err != nil {
+		return err
+	}
+	events, err := do(ctx, who, call.Args)
+	if err != nil {
+		return explain(err)
+	}
+	return c.tell(ctx, events)
 }
 
 // tell hands over what has been stored: nothing stops the call from here on,

@@ -37,6 +37,7 @@ type event struct {
 // what it is told, and lets one session open sub-channels and hold the
 // override.
 type outside struct {
+	turn    bool // somebody has it
 	events  []event
 	failing error                 // of Changed
 	changed func(context.Context) // called by Changed, if set
@@ -50,9 +51,15 @@ type outside struct {
 	refuse         error         // of Set and Close
 }
 
-func (o *outside) Turn(context.Context) (done func(), err error) { return func() {}, nil }
+func (o *outside) Turn(context.Context) (done func(), err error) {
+	o.turn = true
+	return func() { o.turn = false }, nil
+}
 
 func (o *outside) Changed(ctx context.Context, id wire.AsyncID, p wire.Payload, change channel.Change) error {
+	if !o.turn {
+		panic("a change is told outside of a turn")
+	}
 	o.events = append(o.events, event{id, p, change})
 	if o.changed != nil {
 		o.changed(ctx)

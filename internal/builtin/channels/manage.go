@@ -130,22 +130,23 @@ func (c commands) setActive() *module.Command {
 		Long: "Sets the active flag of a sub-channel: sessions that have it open are told who comes, goes and changes. " +
 			"Owners and admins may do it.",
 		Hints: module.Hints{Idempotent: true},
-		Run: func(ctx context.Context, call *module.Call) error {
-			who, err := caller(call)
-			if err != nil {
-				return err
-			}
-			args := call.Args
-			out, err := c.Rules.SetActive(ctx, who, args.String("ch_name"), args.String("sub_name"), args.Bool("state"))
-			if err != nil {
-				return explain(err)
-			}
-			if c.Settings().AllActive {
-				return call.Line(context.WithoutCancel(ctx), noEffect)
-			}
-			return c.tell(ctx, []event{{wire.AsyncChActFlag, subRef(out), out}})
-		},
+		Run:   c.runSetActive,
 	}
+}
+
+func (c commands) runSetActive(ctx context.Context, call *module.Call) error {
+	effect := true
+	err := c.change(ctx, call, func(ctx context.Context, who channel.Caller, args module.Args) ([]event, error) {
+		out, err := c.Rules.SetActive(ctx, who, args.String("ch_name"), args.String("sub_name"), args.Bool("state"))
+		if effect = !c.Settings().AllActive; err != nil || !effect {
+			return nil, err
+		}
+		return []event{{wire.AsyncChActFlag, subRef(out), out}}, nil
+	})
+	if err == nil && !effect {
+		err = call.Line(context.WithoutCancel(ctx), noEffect)
+	}
+	return err
 }
 
 // flagArgs are the arguments of the commands about read-only flags.
