@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"mrci.dev/mrci/internal/account"
 	"mrci.dev/mrci/internal/bus"
@@ -78,9 +79,15 @@ func (h *Hub) subChanged(ctx context.Context, id wire.AsyncID, frames []byte, c 
 	return fmt.Errorf("%v: no such change of a sub-channel", id)
 }
 
-// owe notes what the index has closed, for who has the turn.
+// owe notes what the index has closed, for who has the turn. Peers hear once of
+// all that a session loses in one turn.
 func (h *Hub) owe(lost []bus.Loss, err error) error {
-	h.owed = append(h.owed, lost...)
+	for _, l := range lost {
+		same := func(o bus.Loss) bool { return o.Session == l.Session && o.Active }
+		if l.Active && !slices.ContainsFunc(h.owed, same) {
+			h.owed = append(h.owed, l)
+		}
+	}
 	return err
 }
 

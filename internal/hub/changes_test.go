@@ -162,7 +162,7 @@ func TestDeparted(t *testing.T) {
 	b.heard("in the turn", "RM_CH_MEMBER BYTES")
 	done()
 	a.heard("behind the turn", "1 has")
-	b.heard("behind the turn", "1 has", "1 has") // it was there for both changes
+	b.heard("behind the turn", "1 has") // once, though it was there for both changes
 	if open, _ := w.OpenSubs(gone.id); open != (wire.SubList{}) {
 		t.Errorf("open: %v", open)
 	}

@@ -219,9 +219,12 @@ func (w *world) rmAcct(c *call, name string) wire.ReturnCode {
 		}
 		return a.since[u] - b.since[u]
 	})
+	// It is one change: what each session has open is told once, in the end.
+	var losses []loss
 	for _, r := range left {
-		w.dropMember(c, r, u)
+		losses = append(losses, w.dropMember(c, r, u)...)
 	}
+	w.tellLosses(losses)
 	w.evict(c, u, wire.AsyncUserDeleted, &wire.UserRef{User: u.id})
 	u.id = wire.UserID{}
 	return done

@@ -137,18 +137,18 @@ func (w *world) decline(c *call, ch string) wire.ReturnCode {
 	if r == nil || !r.invited[c.by.user] {
 		return refused
 	}
-	w.dropMember(c, r, c.by.user)
+	w.tellLosses(w.dropMember(c, r, c.by.user))
 	return done
 }
 
 // dropMember removes a member or an invite: the user's sessions close the
 // channel's sub-channels, that user and the members get BYTES (protocol 5, 29).
-func (w *world) dropMember(c *call, r *room, u *user) {
+func (w *world) dropMember(c *call, r *room, u *user) []loss {
 	delete(r.invited, u)
 	delete(r.members, u)
 	delete(r.since, u)
 	w.tell(c, r, wire.Bytes, wire.AsyncRmChMember, &wire.MemberRemoved{Channel: r.id, User: u.id}, sessionsOf(u))
-	w.tellLosses(w.closeUser(r, u))
+	return w.closeUser(r, u)
 }
 
 // closeUser closes the channel's sub-channels for a user's sessions.
@@ -175,7 +175,7 @@ func (w *world) removeMember(c *call, ch, name string) wire.ReturnCode {
 	case r.level(c.by) >= target:
 		return refused
 	}
-	w.dropMember(c, r, u)
+	w.tellLosses(w.dropMember(c, r, u))
 	return done
 }
 
@@ -190,15 +190,14 @@ func (w *world) setMemberLevel(c *call, ch, name string, level wire.Level) wire.
 		return refused
 	}
 	if level != wire.Owner {
-		w.giveLevel(c, r, u, level)
+		w.tellLosses(w.giveLevel(c, r, u, level))
 		return done
 	}
 	// The former owner becomes admin; the target's event comes first.
 	for former, l := range r.members {
 		if l == wire.Owner {
 			r.members[former] = wire.Admin
-			w.giveLevel(c, r, u, wire.Owner)
-			w.giveLevel(c, r, former, wire.Admin)
+			w.tellLosses(append(w.giveLevel(c, r, u, wire.Owner), w.giveLevel(c, r, former, wire.Admin)...))
 			break
 		}
 	}
@@ -207,10 +206,10 @@ func (w *world) setMemberLevel(c *call, ch, name string, level wire.Level) wire.
 
 // giveLevel: the user's sessions close the channel's sub-channels, that user
 // and the members get BYTES (protocol 5, 31).
-func (w *world) giveLevel(c *call, r *room, u *user, level wire.Level) {
+func (w *world) giveLevel(c *call, r *room, u *user, level wire.Level) []loss {
 	r.members[u] = level
 	w.tell(c, r, wire.Bytes, wire.AsyncMemLevelChg, &wire.MemberLevel{Channel: r.id, User: u.id, Level: level}, nil)
-	w.tellLosses(w.closeUser(r, u))
+	return w.closeUser(r, u)
 }
 
 // ownerOverride is ch_owner_override. No async; nobody is told. What the

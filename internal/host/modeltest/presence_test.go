@@ -59,10 +59,13 @@ func (w *world) closeWhere(gone func(s *session, ref wire.SubRef) bool) []loss {
 }
 
 // tellLosses: all have left what was closed; then each session that was active
-// sends PEER_STAT to what it had and what it still has (protocol 6).
+// sends PEER_STAT to what it had before all of that and what it still has
+// (protocol 6).
 func (w *world) tellLosses(losses []loss) {
+	told := make(map[*session]bool)
 	for _, l := range losses {
-		if l.active {
+		if l.active && !told[l.session] {
+			told[l.session] = true
 			w.peerStat(l.session, l.before)
 		}
 	}
