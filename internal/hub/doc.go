@@ -9,7 +9,8 @@
 // that order. Openings and re-readings of rights of one session exclude each
 // other (Seat.opening). Presence of one session is sent under a lock of its
 // own, with what the session has open at that moment, so that the last word is
-// true. Nothing of this is held by a cast.
+// true. Nothing of this is held by a cast. docs/ARCHITECTURE.md has the order
+// of these locks, and why nothing that is taken away stays open.
 //
 // Rules: protocol 5 to 7, commands 6 to 8.
 package hub
