@@ -55,7 +55,7 @@ func (h *Hub) memberChanged(ctx context.Context, id wire.AsyncID, frames []byte,
 func (h *Hub) joined(ctx context.Context, ch wire.ChannelID, user wire.UserID) error {
 	var failed []error
 	for _, s := range h.seatsOf(user) {
-		done, err := take(ctx, s.opening)
+		done, err := s.open(ctx)
 		if err != nil {
 			return err
 		}

@@ -22,7 +22,7 @@ func (h *Hub) Open(ctx context.Context, session wire.SessionID, sub wire.SubRef,
 	if err != nil {
 		return true, err
 	}
-	done, err := take(ctx, s.opening)
+	done, err := s.open(ctx)
 	if err != nil {
 		return true, err
 	}
@@ -61,7 +61,7 @@ func (h *Hub) Close(ctx context.Context, session wire.SessionID, sub wire.SubRef
 	if err != nil {
 		return err
 	}
-	done, err := take(ctx, s.opening)
+	done, err := s.open(ctx)
 	if err != nil {
 		return err
 	}
@@ -158,7 +158,7 @@ func (h *Hub) Set(ctx context.Context, session wire.SessionID, on bool, rights R
 		return err
 	}
 	defer turn()
-	opening, err := take(ctx, s.opening)
+	opening, err := s.open(ctx)
 	if err != nil {
 		return err
 	}

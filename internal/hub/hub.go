@@ -3,6 +3,8 @@ package hub
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -56,7 +58,7 @@ type Hub struct {
 
 	mu    sync.RWMutex // guards the maps and the users of seats
 	seats map[wire.SessionID]*Seat
-	users map[wire.UserID]map[*Seat]struct{}
+	users map[wire.UserID]*seats
 }
 
 // New returns a hub without sessions.
@@ -64,7 +66,7 @@ func New(cfg Config) *Hub {
 	h := &Hub{
 		cfg: cfg, turn: make(chan struct{}, 1),
 		requests: limit.NewRate[wire.SessionID](limit.RateConfig{Limit: cfg.Settings().RequestsPerMin, Window: time.Minute}),
-		seats:    make(map[wire.SessionID]*Seat), users: make(map[wire.UserID]map[*Seat]struct{}),
+		seats:    make(map[wire.SessionID]*Seat), users: make(map[wire.UserID]*seats),
 	}
 	h.turn <- struct{}{}
 	return h
@@ -88,11 +90,11 @@ func (h *Hub) seat(id wire.SessionID) (*Seat, error) {
 func (h *Hub) seatsOf(user wire.UserID) []*Seat {
 	h.mu.RLock()
 	defer h.mu.RUnlock()
-	seats := make([]*Seat, 0, len(h.users[user]))
-	for s := range h.users[user] {
-		seats = append(seats, s)
+	of := h.users[user]
+	if of == nil {
+		return nil
 	}
-	return seats
+	return slices.Collect(maps.Keys(of.all))
 }
 
 // Turn waits until nobody else changes a channel. The caller makes a change,
@@ -146,7 +148,7 @@ func (h *Hub) Reloaded(ctx context.Context) error {
 	for _, s := range seats {
 		// Who opens something now has asked for the settings before or after
 		// they changed. After its turn it is in the list, or will ask again.
-		opened, err := take(ctx, s.opening)
+		opened, err := s.open(ctx)
 		if err != nil {
 			return err
 		}

@@ -17,7 +17,8 @@ var ErrTooManyRequests = errors.New("too many requests in a minute")
 
 // sessionFrame is a P2P frame that names the session.
 func (s *Seat) sessionFrame(t wire.TypeID) []byte {
-	return wire.AppendFrame(nil, t, p2p, 0, s.id[:])
+	id := s.id()
+	return wire.AppendFrame(nil, t, p2p, 0, id[:])
 }
 
 // Request asks a peer for a link, or accepts one for which the peer has asked
@@ -41,7 +42,7 @@ func (h *Hub) Request(from, to wire.SessionID) error {
 // mayRequest counts a request for a link. One too many is refused, but for what
 // is none because of what there is already.
 func (s *Seat) mayRequest(to wire.SessionID) error {
-	if s.hub.requests.Allow(s.id, time.Now()) {
+	if s.hub.requests.Allow(s.id(), time.Now()) {
 		return nil
 	}
 	for _, l := range s.member.Peers() {

@@ -34,7 +34,7 @@ func (s *Seat) opened() {
 	defer s.presence.Unlock()
 	if opened := s.member.Opened(); opened.Active() {
 		list := opened.List()
-		s.occupant.Pace(s.hub.stat(list, wire.PeerStatus{Session: s.id, Open: list}))
+		s.occupant.Pace(s.hub.stat(list, wire.PeerStatus{Session: s.id(), Open: list}))
 	}
 }
 
@@ -45,11 +45,11 @@ func (s *Seat) left(before wire.SubList) {
 	s.presence.Lock()
 	defer s.presence.Unlock()
 	if s.silent {
-		s.hub.stat(before, wire.PeerStatus{Session: s.id, Disconnected: true})
+		s.hub.stat(before, wire.PeerStatus{Session: s.id(), Disconnected: true})
 		return
 	}
 	opened := s.member.Opened()
-	s.occupant.Pace(s.hub.stat(before, wire.PeerStatus{Session: s.id, Open: opened.List()}))
+	s.occupant.Pace(s.hub.stat(before, wire.PeerStatus{Session: s.id(), Open: opened.List()}))
 }
 
 // lost tells peers what sessions have left, if they were active.
@@ -73,7 +73,7 @@ func (s *Seat) closed(l bus.Loss, ok bool) {
 	defer s.presence.Unlock()
 	s.silent = true
 	if ok && l.Active {
-		s.hub.stat(l.Before, wire.PeerStatus{Session: s.id, Disconnected: true})
+		s.hub.stat(l.Before, wire.PeerStatus{Session: s.id(), Disconnected: true})
 	}
 }
 
@@ -82,7 +82,7 @@ func (s *Seat) Renamed() {
 	s.presence.Lock()
 	defer s.presence.Unlock()
 	if opened := s.member.Opened(); opened.Active() {
-		s.hub.cfg.Bus.LimitedCast(s.id, opened.List(), InfoFrame(s.occupant.View()))
+		s.hub.cfg.Bus.LimitedCast(s.id(), opened.List(), InfoFrame(s.occupant.View()))
 	}
 }
 

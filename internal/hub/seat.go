@@ -1,7 +1,9 @@
 package hub
 
 import (
+	"context"
 	"sync"
+	"sync/atomic"
 
 	"mrci.dev/mrci/internal/bus"
 	"mrci.dev/mrci/wire"
@@ -14,12 +16,14 @@ import (
 type Seat struct {
 	// Fixed after Join.
 	hub      *Hub
-	id       wire.SessionID
 	occupant Occupant
 	member   bus.Member
-	opening  chan struct{} // holds a token while nobody opens, closes or judges
 
-	user wire.UserID // guarded by the hub's mu
+	// opening holds a token while nobody opens, closes or judges; nil: nobody
+	// ever did, as in most sessions.
+	opening atomic.Pointer[chan struct{}]
+
+	user *seats // guarded by the hub's mu; nil: nobody's
 
 	presence sync.Mutex // held while peers are told what the session has open
 	silent   bool       // guarded by presence: peers have been told that it is gone
@@ -27,13 +31,32 @@ type Seat struct {
 
 // Join gives a session a seat. door leads to its client.
 func (h *Hub) Join(id wire.SessionID, occupant Occupant, door bus.Door) *Seat {
-	s := &Seat{hub: h, id: id, occupant: occupant, opening: make(chan struct{}, 1)}
-	s.opening <- struct{}{}
+	s := &Seat{hub: h, occupant: occupant}
 	s.member = h.cfg.Bus.Join(id, occupant, door)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.seats[id] = s
 	return s
+}
+
+// seats are those of a user's sessions.
+type seats struct {
+	user wire.UserID
+	all  map[*Seat]struct{} // guarded by the hub's mu
+}
+
+func (s *Seat) id() wire.SessionID { return s.occupant.View().ID }
+
+// open waits until nobody else opens or closes something in the session.
+func (s *Seat) open(ctx context.Context) (done func(), err error) {
+	lock := s.opening.Load()
+	if lock == nil {
+		made := make(chan struct{}, 1)
+		made <- struct{}{}
+		s.opening.CompareAndSwap(nil, &made)
+		lock = s.opening.Load()
+	}
+	return take(ctx, *lock)
 }
 
 // SetUser tells as whom the session is logged in, or is about to be: what is
@@ -72,7 +95,7 @@ func (s *Seat) Leave() {
 	h := s.hub
 	s.Logout()
 	h.mu.Lock()
-	delete(h.seats, s.id)
+	delete(h.seats, s.id())
 	h.mu.Unlock()
 	s.member.Leave()
 }
@@ -82,20 +105,23 @@ func (s *Seat) sit(user wire.UserID) {
 	h := s.hub
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if set := h.users[s.user]; set != nil {
-		delete(set, s)
-		if len(set) == 0 {
-			delete(h.users, s.user)
+	if old := s.user; old != nil {
+		delete(old.all, s)
+		if len(old.all) == 0 {
+			delete(h.users, old.user)
 		}
+		s.user = nil
 	}
-	s.user = user
 	if user.IsZero() {
 		return
 	}
-	if h.users[user] == nil {
-		h.users[user] = make(map[*Seat]struct{})
+	of := h.users[user]
+	if of == nil {
+		of = &seats{user: user, all: make(map[*Seat]struct{})}
+		h.users[user] = of
 	}
-	h.users[user][s] = struct{}{}
+	of.all[s] = struct{}{}
+	s.user = of
 }
 
 // Cast sends frames, which are under ASYNC_CAST already and are not changed any

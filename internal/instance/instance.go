@@ -26,7 +26,7 @@ const maxOut = 128 << 10
 type Config struct {
 	Command *module.Listed
 	Branch  wire.BranchID
-	Log     *slog.Logger
+	Log     Logger
 	// PromptTimeout bounds how long a prompt waits for its answer; 0: for ever.
 	PromptTimeout time.Duration
 	// Session returns what the command may know of its session.
@@ -66,6 +66,10 @@ type Async struct {
 
 // Done answers the command that asked. It never waits; it is called once.
 func (a *Async) Done(err error) { a.done <- err }
+
+// Logger has the logger of who runs commands. It is asked only when there is
+// something to log: most sessions need none.
+type Logger interface{ Log() *slog.Logger }
 
 // End is the result of a call.
 type End struct {
@@ -402,14 +406,14 @@ func (i *Instance) notify() {
 // a panic of the command. Inline commands are run by it directly. The payload of
 // first is wiped when the command does not get it: it may be the answer to a
 // prompt for a secret that came after the end of its call.
-func Run(ctx context.Context, rt module.Runtime, cmd *module.Listed, first wire.Frame, log *slog.Logger) (end End) {
+func Run(ctx context.Context, rt module.Runtime, cmd *module.Listed, first wire.Frame, log Logger) (end End) {
 	// What goes wrong is said to the client even when the context has ended.
 	// The session may be gone; then nobody is there to be told.
 	say := func(text string) { _ = rt.Send(context.WithoutCancel(ctx), wire.Err, []byte(text+"\n")) }
 	defer func() {
 		if p := recover(); p != nil {
 			id := newMessageID()
-			log.Error("command panicked", "cmd", cmd.Name, "msgid", id, "err", fmt.Sprint(p), "stack", string(debug.Stack()))
+			log.Log().Error("command panicked", "cmd", cmd.Name, "msgid", id, "err", fmt.Sprint(p), "stack", string(debug.Stack()))
 			end = End{Code: wire.Crash}
 			say(fmt.Sprintf("%s crashed (message id %s).", cmd.Name, id))
 		}
@@ -434,7 +438,7 @@ func Run(ctx context.Context, rt module.Runtime, cmd *module.Listed, first wire.
 		return End{MustWait: true}
 	}
 	id := newMessageID()
-	log.Error("command did not work", "cmd", cmd.Name, "msgid", id, "err", err)
+	log.Log().Error("command did not work", "cmd", cmd.Name, "msgid", id, "err", err)
 	say(fmt.Sprintf("%s did not work; the host's log has the reason under message id %s.", cmd.Name, id))
 	return End{Code: wire.ExecutionFail}
 }

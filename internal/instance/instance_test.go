@@ -47,7 +47,7 @@ func startWith(t *testing.T, cmd *module.Command, first wire.Frame, promptTimeou
 		Orphaned: func(a *instance.Async) { a.Done(instance.ErrAbandoned) },
 		Late:     func(instance.End) {},
 		Command:  &module.Listed{ID: 300, Name: cmd.Name, Command: cmd}, Branch: 5,
-		Log:           slog.New(slog.NewTextHandler(&r.log, nil)),
+		Log:           logger{slog.New(slog.NewTextHandler(&r.log, nil))},
 		PromptTimeout: promptTimeout,
 		Session:       func() *module.Session { return view },
 		Notify: func(*instance.Instance) {
@@ -549,3 +549,8 @@ func TestInputIsWiped(t *testing.T) {
 		})
 	}
 }
+
+// logger is a Logger that has one already.
+type logger struct{ *slog.Logger }
+
+func (l logger) Log() *slog.Logger { return l.Logger }

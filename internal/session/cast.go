@@ -75,7 +75,7 @@ func (s *Session) readdress(frames []byte, count int) []wire.BranchID {
 	branches := make([]wire.BranchID, 0, count)
 	for left := frames; len(left) > 0; {
 		f, rest, _ := wire.CutFrame(left)
-		if s.debug {
+		if s.debug != nil {
 			s.logFrame("frame in", f.Type, f.Cmd, f.Branch, len(f.Payload))
 		}
 		branches = append(branches, f.Branch)

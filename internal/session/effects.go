@@ -166,7 +166,7 @@ func (s *Session) settled() {
 
 // login makes the session the user's (state 9).
 func (s *Session) login(user account.User) {
-	s.log.Info("login", "user", user.Name)
+	s.Log().Info("login", "user", user.Name)
 	s.conn.SetFrameLimit(wire.MaxPayload)
 	s.conn.SetHighWater(s.cfg.Limits().Output)
 	s.budget.Store(int64(s.cfg.Limits().InputBytes))
@@ -179,7 +179,7 @@ func (s *Session) logout() {
 	if s.user == nil {
 		return
 	}
-	s.log.Info("logout", "user", s.user.Name)
+	s.Log().Info("logout", "user", s.user.Name)
 	s.user = nil
 	s.seat.SetUser(wire.UserID{})
 	s.renewView() // nobody sets the override of who has left, or asks for a link
@@ -242,7 +242,7 @@ func (s *Session) PeerInfo() []byte {
 func (s *Session) runInline(c *call, f wire.Frame, owned bool) {
 	s.note(c, f)
 	s.inline = c
-	end := instance.Run(s.ctx, (*inlineRuntime)(s), c.listed, f, s.log)
+	end := instance.Run(s.ctx, (*inlineRuntime)(s), c.listed, f, s)
 	s.inline = nil
 	if end.MustWait {
 		s.startCall(c.key, c.listed, f, owned)

@@ -152,7 +152,7 @@ func (s *Session) refreshed(id wire.UserID, user account.User, err error, waitin
 	case errors.Is(err, account.ErrNotFound):
 		s.evict(wire.AsyncUserDeleted, id, textRemoved)
 	case err != nil:
-		s.log.Error("account not read", "user", s.user.Name, "err", err)
+		s.Log().Error("account not read", "user", s.user.Name, "err", err)
 		s.evict(wire.AsyncLogout, id, textUnread)
 	case user.Locked: // while the session was about to be somebody else's
 		s.evict(wire.AsyncLogout, id, textLocked)
@@ -231,7 +231,7 @@ func (s *Session) request(to bus.Target, e bus.Event, done func()) {
 		ctx, cancel := context.WithTimeout(s.ctx, requestTimeout)
 		defer cancel()
 		if err := s.cfg.Bus.Request(ctx, to, e); err != nil && s.ctx.Err() == nil {
-			s.log.Warn("session did not answer", "async", e.Async.String(), "err", err)
+			s.Log().Warn("session did not answer", "async", e.Async.String(), "err", err)
 		}
 		s.post(done)
 	})

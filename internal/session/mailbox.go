@@ -245,7 +245,7 @@ func (s *Session) handle(b *slot) bool {
 		if !ok { // batches hold whole frames
 			panic("session: a batch with half a frame")
 		}
-		if s.debug {
+		if s.debug != nil {
 			s.logFrame("frame in", f.Type, f.Cmd, f.Branch, len(f.Payload))
 		}
 		s.route(f, b.batch.Single())

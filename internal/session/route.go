@@ -123,7 +123,7 @@ func (s *Session) startCall(key callKey, listed *module.Listed, f wire.Frame, ow
 	c.inst = instance.Start(s.ctx, instance.Config{
 		Command:       listed,
 		Branch:        key.branch,
-		Log:           s.log,
+		Log:           s,
 		PromptTimeout: limits.PromptTimeout,
 		Session:       s.View,
 		Notify:        s.output,
@@ -202,7 +202,7 @@ func (s *Session) checkBudget(before int64) {
 // cutOff ends a call that takes no input.
 func (s *Session) cutOff(c *call) {
 	s.cfg.Counters.NoInput.Add(1)
-	s.log.Warn("call cut off", "cmd", c.listed.Name, "branch", int(c.key.branch), "reason", "takes no input")
+	s.Log().Warn("call cut off", "cmd", c.listed.Name, "branch", int(c.key.branch), "reason", "takes no input")
 	s.frame(wire.Err, c.key.cmd, c.key.branch, fmt.Appendf(nil, "%s takes no input any more and was ended.\n", c.listed.Name))
 	s.giveUp(c, wire.ExecutionFail, errors.New("takes no input"))
 }

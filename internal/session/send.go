@@ -23,7 +23,7 @@ func (s *Session) frame(t wire.TypeID, cmd wire.CmdID, branch wire.BranchID, pay
 	if len(payload) > wire.MaxPayload {
 		payload = payload[:wire.MaxPayload] // no built-in command sends so much; a module cannot
 	}
-	if s.debug {
+	if s.debug != nil {
 		s.logFrame("frame out", t, cmd, branch, len(payload))
 	}
 	whole := wire.FrameHeaderSize
@@ -50,7 +50,7 @@ func (s *Session) bytes(b []byte) {
 
 // idle sends the end of a call.
 func (s *Session) idle(cmd wire.CmdID, branch wire.BranchID, code wire.ReturnCode, data []byte) {
-	if s.debug {
+	if s.debug != nil {
 		s.logFrame("frame out", wire.Idle, cmd, branch, 2+len(data))
 	}
 	s.room(wire.FrameHeaderSize + 2 + len(data))
@@ -59,7 +59,7 @@ func (s *Session) idle(cmd wire.CmdID, branch wire.BranchID, code wire.ReturnCod
 
 // logFrame writes the line that log_level debug asks for: never a payload.
 func (s *Session) logFrame(what string, t wire.TypeID, cmd wire.CmdID, branch wire.BranchID, bytes int) {
-	s.log.Debug(what, "type", t.String(), "cmd", cmd.String(), "branch", int(branch), "bytes", bytes)
+	s.debug.Debug(what, "type", t.String(), "cmd", cmd.String(), "branch", int(branch), "bytes", bytes)
 }
 
 // refuse answers a frame that starts no call: ERR, then IDLE.

@@ -122,11 +122,11 @@ type Session struct {
 	// Fixed after New.
 	cfg     *Config
 	conn    *conn.Conn
-	log     *slog.Logger
 	ctx     context.Context // the session's life; its cause is why it ended
-	end     context.CancelCauseFunc
+	cancel  context.CancelCauseFunc
+	hook    sync.WaitGroup  // the function that ends the session with the host
 	granted wire.Extensions // of the protocol
-	debug   bool            // a line per frame is wanted
+	debug   *slog.Logger    // nil: no line per frame is wanted
 
 	mailbox mailbox
 	seat    *hub.Seat
@@ -178,12 +178,10 @@ type Session struct {
 // New returns a session on an accepted connection. Run brings it to life. cfg
 // may serve many sessions and is not changed.
 func New(c *conn.Conn, cfg *Config) *Session {
-	s := &Session{
-		cfg:  cfg,
-		conn: c,
-		log:  cfg.Log.With("session", c.ID().String()[:12], "addr", c.Remote().String()),
+	s := &Session{cfg: cfg, conn: c}
+	if cfg.Log.Enabled(context.Background(), slog.LevelDebug) {
+		s.debug = s.Log()
 	}
-	s.debug = s.log.Enabled(context.Background(), slog.LevelDebug)
 	s.mailbox.init()
 	limits := cfg.Limits()
 	s.budget.Store(int64(limits.AnonymousInput))
@@ -197,8 +195,11 @@ func New(c *conn.Conn, cfg *Config) *Session {
 // ID returns the session id.
 func (s *Session) ID() wire.SessionID { return s.conn.ID() }
 
-// Log returns the logger of the session, which names it.
-func (s *Session) Log() *slog.Logger { return s.log }
+// Log returns a logger that names the session. It is made for each use, because
+// hardly any session that stands idle has something to log.
+func (s *Session) Log() *slog.Logger {
+	return s.cfg.Log.With("session", s.conn.ID().String()[:12], "addr", s.conn.Remote().String())
+}
 
 // View returns what commands may know of the session, as of now.
 func (s *Session) View() *module.Session { return s.view.Load() }
@@ -227,21 +228,30 @@ func (s *Session) noteEnd(reason error) {
 //
 //go:noinline
 func (s *Session) begin(ctx context.Context) (stop func()) {
-	s.ctx, s.end = context.WithCancelCause(ctx)
-	stopped := make(chan struct{})
-	unhook := context.AfterFunc(s.ctx, func() {
-		defer close(stopped)
-		s.conn.StopReading()
+	// The session's context hangs on the host's by one function, and nothing on
+	// it: a child of the host's, and a function of that child, are 300 bytes more.
+	s.ctx, s.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
+	s.hook.Add(1)
+	unhook := context.AfterFunc(ctx, func() {
+		defer s.hook.Done()
+		s.end(context.Cause(ctx))
 	})
 	s.seat = s.cfg.Hub.Join(s.conn.ID(), s, s.conn)
 	s.cfg.Journal.Activity(s.View(), "session started")
 	s.start()
 	s.own(true)
 	return func() {
-		if !unhook() {
-			<-stopped // it must not disturb what close reads
+		if unhook() {
+			s.hook.Done()
 		}
+		s.hook.Wait() // it must not disturb what close reads
 	}
+}
+
+// end lets the reader end, and all that the session has started, for a reason.
+func (s *Session) end(reason error) {
+	s.cancel(reason)
+	s.conn.StopReading()
 }
 
 // Stop ends the session in good order: the client gets text under SYS_MSG,
@@ -319,7 +329,7 @@ func (s *Session) refuseFrame(e *conn.FrameTooLargeError) {
 // close ends everything that the session has started and the connection. The
 // client is told before a command is waited for that ignores its context.
 func (s *Session) close(reason error) {
-	s.end(reason)
+	s.cancel(reason)
 	s.mailbox.close()
 	s.seat.Leave()
 	// The mailbox runs nothing any more: the session's state is the reader's.
