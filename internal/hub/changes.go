@@ -82,9 +82,10 @@ func (h *Hub) subChanged(ctx context.Context, id wire.AsyncID, frames []byte, c 
 // owe notes what the index has closed, for who has the turn. Peers hear once of
 // all that a session loses in one turn.
 func (h *Hub) owe(lost []bus.Loss, err error) error {
+	earlier := h.owed // of one call each session stands there once
 	for _, l := range lost {
-		same := func(o bus.Loss) bool { return o.Session == l.Session && o.Active }
-		if l.Active && !slices.ContainsFunc(h.owed, same) {
+		same := func(o bus.Loss) bool { return o.Session == l.Session }
+		if l.Active && !slices.ContainsFunc(earlier, same) {
 			h.owed = append(h.owed, l)
 		}
 	}
