@@ -71,8 +71,9 @@ type Links interface {
 	// session waits there that it has to wait (AwaitLink); ErrPeerDropped.
 	Relay(peer wire.SessionID, frames []byte) error
 	// AwaitLink calls f once when Relay, after it has returned ErrLinkFull, is
-	// worth another try, on a goroutine that f must not hold up. stop takes the
-	// wish back.
+	// worth another try, or the link has ended, on a goroutine that f must not
+	// hold up and under locks: f does not call the bus. stop takes the wish back,
+	// and is called in the end in any case.
 	AwaitLink(peer wire.SessionID, f func()) (stop func())
 }
 
@@ -119,6 +120,22 @@ type flow struct {
 	now, old struct {
 		bytes int
 		end   uint64
+	}
+	waiting map[*linkWaiter]struct{} // for room
+}
+
+// linkWaiter is one who waits for room in a link.
+type linkWaiter struct{ ready func() }
+
+// end wakes those who wait for room in a link that has ended. The caller
+// holds the table's lock, and not mu.
+func (f *flow) end() {
+	f.mu.Lock()
+	waiting := f.waiting
+	f.waiting = nil
+	f.mu.Unlock()
+	for w := range waiting {
+		w.ready()
 	}
 }
 
@@ -232,6 +249,9 @@ func (l *link) uncount() {
 // dropLocked removes a link.
 func (t *linkTable) dropLocked(key linkKey, l *link) {
 	l.uncount()
+	for i := range l.flows {
+		l.flows[i].end()
+	}
 	delete(t.of, key)
 	for me, m := range l.members {
 		delete(m.links.peers, l.members[1-me])
@@ -403,7 +423,18 @@ func (m *member) AwaitLink(peer wire.SessionID, f func()) (stop func()) {
 	if flow.waitingLocked(written) > 0 {
 		position = flow.old.end
 	}
+	w := &linkWaiter{ready: sync.OnceFunc(f)}
+	if flow.waiting == nil {
+		flow.waiting = make(map[*linkWaiter]struct{})
+	}
+	flow.waiting[w] = struct{}{}
 	flow.mu.Unlock()
 	t.mu.RUnlock()
-	return door.Await(position, f)
+	stopDoor := door.Await(position, w.ready)
+	return func() {
+		stopDoor()
+		flow.mu.Lock()
+		defer flow.mu.Unlock()
+		delete(flow.waiting, w)
+	}
 }

@@ -216,9 +216,16 @@ func testRelay(t *testing.T, b bus.Bus) {
 	if err := one.Relay(session(3), frame); !errors.Is(err, bus.ErrNotLinked) {
 		t.Errorf("relay to a peer of a peer: %v", err)
 	}
+	waited := 0
+	three.AwaitLink(session(2), func() { waited++ })
+	stop = three.AwaitLink(session(2), func() { waited += 100 })
+	stop()
 	if err := three.CloseLink(session(2), []byte("x")); err != nil {
 		t.Error(err)
 	}
+	same(t, "told that the link ends", waited, 1)
+	two.door.Write(1 << 30)
+	same(t, "told once", waited, 1)
 	gone := 0
 	three.AwaitLink(session(2), func() { gone++ })
 	same(t, "told that the link has gone", gone, 1)
