@@ -1,7 +1,7 @@
 # What CI runs is `make check`. Needs Go and, for the race detector, a C compiler.
 
 GO       ?= go
-FUZZTIME ?= 60000x
+FUZZTIME ?= 40000x
 BENCH    ?= .
 COUNT    ?= 1
 
