@@ -10,10 +10,10 @@ import (
 
 // Sizes of what a writer moves, in bytes: pieces below largePiece are gathered
 // into one write of up to writeSize, larger ones are written from where they
-// are.
+// are. What a session makes of one read, up to 18 KiB of casts, is gathered.
 const (
 	writeSize  = 64 << 10
-	largePiece = 16 << 10
+	largePiece = 32 << 10
 	// chunkSize is what copied frames are collected in.
 	chunkSize = 8 << 10
 	// pieceOverhead is what a queued piece costs besides its bytes. It counts,
