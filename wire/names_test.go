@@ -190,3 +190,28 @@ func TestExtensionsHas(t *testing.T) {
 		}
 	}
 }
+
+// TestRelayable names what may be carried; of all 256 types nothing else may.
+func TestRelayable(t *testing.T) {
+	allowed := map[wire.TypeID]bool{
+		1:  true, // GEN_FILE
+		2:  true, // TEXT
+		3:  true, // ERR
+		4:  true, // PRIV_TEXT
+		7:  true, // FILE_INFO
+		14: true, // BYTES
+		15: true, // SESSION_ID
+		17: true, // CMD_ID
+		18: true, // BIG_TEXT
+		22: true, // CH_MEMBER_INFO
+		23: true, // CH_ID
+		27: true, // PROMPT_TEXT
+		28: true, // PROG
+		29: true, // PROG_LAST
+	}
+	for id := range 256 {
+		if typ := wire.TypeID(id); typ.Relayable() != allowed[typ] {
+			t.Errorf("%s (%d): got %v", typ, id, typ.Relayable())
+		}
+	}
+}

@@ -8,7 +8,6 @@ import (
 
 	"golang.org/x/time/rate"
 
-	"mrci.dev/mrci/internal/access"
 	"mrci.dev/mrci/internal/bus"
 	"mrci.dev/mrci/wire"
 )
@@ -34,7 +33,7 @@ func (s *Session) casts(b *slot) bool {
 	size, count := 0, 0
 	for left := b.left; ; count++ {
 		f, rest, ok := wire.CutFrame(left)
-		if !ok || f.Cmd != id || !access.MayRelay(f.Type) || !allowed.take(len(f.Payload)) {
+		if !ok || f.Cmd != id || !f.Type.Relayable() || !allowed.take(len(f.Payload)) {
 			break
 		}
 		size += len(left) - len(rest)

@@ -3,7 +3,6 @@ package peers
 import (
 	"context"
 
-	"mrci.dev/mrci/internal/access"
 	"mrci.dev/mrci/module"
 )
 
@@ -19,7 +18,7 @@ func (c commands) cast() *module.Command {
 			"a cast is one of " + relayable + ".",
 		Inline: true,
 		Run: func(_ context.Context, call *module.Call) error {
-			if !access.MayRelay(call.Type) {
+			if !call.Type.Relayable() {
 				return refuseType(call.Type)
 			}
 			return explain(c.Peers.Cast(call.Session().ID, call.Type, call.Input))

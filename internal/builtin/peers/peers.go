@@ -4,7 +4,6 @@ import (
 	"errors"
 	"strings"
 
-	"mrci.dev/mrci/internal/access"
 	"mrci.dev/mrci/internal/bus"
 	"mrci.dev/mrci/internal/hub"
 	"mrci.dev/mrci/internal/registry"
@@ -102,7 +101,7 @@ func explain(err error) error {
 var relayable = func() string {
 	var names []string
 	for id := range 256 {
-		if t := wire.TypeID(id); access.MayRelay(t) {
+		if t := wire.TypeID(id); t.Relayable() {
 			names = append(names, t.String())
 		}
 	}

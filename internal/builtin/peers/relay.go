@@ -6,7 +6,6 @@ import (
 	"slices"
 	"time"
 
-	"mrci.dev/mrci/internal/access"
 	"mrci.dev/mrci/internal/bus"
 	"mrci.dev/mrci/module"
 	"mrci.dev/mrci/wire"
@@ -35,7 +34,7 @@ func (c commands) runToPeer(ctx context.Context, call *module.Call) error {
 		return module.Invalid("The payload begins with the session id of the peer, %d bytes, and this one has only %d.", wire.SessionIDSize, len(call.Input))
 	}
 	m := message{c.Peers, call.Session().ID, wire.SessionID(call.Input[:wire.SessionIDSize]), call.Type, call.Input[wire.SessionIDSize:]}
-	if !access.MayRelay(m.typ) {
+	if !m.typ.Relayable() {
 		if !m.linked() {
 			return m.explain(bus.ErrNotLinked)
 		}
