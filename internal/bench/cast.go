@@ -57,18 +57,26 @@ func (b *Bench) cast(ctx context.Context) (rows []Row, err error) {
 	return rows, nil
 }
 
+// certificate returns the files of a certificate that a host has made, which
+// did nothing else.
+func (b *Bench) certificate(ctx context.Context, mode Mode) (chain, key string, err error) {
+	l, err := b.hostLab(ctx, mode)
+	if err != nil {
+		return "", "", err
+	}
+	l.host.stop()
+	return l.chain, l.key, nil
+}
+
 func (b *Bench) newCastRun(ctx context.Context, mode Mode, most int) (*castRun, error) {
 	o := b.opts.Cast
 	run := &castRun{b: b, mode: mode}
 	var chain, key string
 	if o.NoHost {
-		// It has made a certificate, and that is all.
-		l, err := b.hostLab(ctx, mode)
-		if err != nil {
+		var err error
+		if chain, key, err = b.certificate(ctx, mode); err != nil {
 			return nil, err
 		}
-		l.host.stop()
-		chain, key = l.chain, l.key
 	} else {
 		h, err := b.startCastHost(ctx, mode, most+1, []string{castSub})
 		if err != nil {

@@ -59,12 +59,10 @@ func (b *Bench) newCrowdRun(ctx context.Context, mode Mode) (*crowdRun, error) {
 	}
 	var chain, key string
 	if o.NoHost {
-		l, err := b.hostLab(ctx, mode)
-		if err != nil {
+		var err error
+		if chain, key, err = b.certificate(ctx, mode); err != nil {
 			return nil, err
 		}
-		l.host.stop()
-		chain, key = l.chain, l.key
 	} else {
 		h, err := b.startCastHost(ctx, mode, o.Sessions, subs)
 		if err != nil {
