@@ -109,13 +109,35 @@ func CutFrame(b []byte) (f Frame, rest []byte, ok bool) {
 // branch. It panics if b ends within a frame.
 func Readdress(b []byte, cmd CmdID, branch BranchID) {
 	for len(b) > 0 {
-		f, rest, ok := CutFrame(b)
-		if !ok {
-			panic("wire: half a frame")
-		}
-		FrameHeader{Type: f.Type, Cmd: cmd, Branch: branch, Len: len(f.Payload)}.Append(b[:0])
+		head, rest := cutWhole(b)
+		binary.LittleEndian.PutUint16(head[1:], uint16(cmd))
+		binary.LittleEndian.PutUint16(head[3:], uint16(branch))
 		b = rest
 	}
+}
+
+// AppendIdles adds, for every frame in frames, which holds whole frames, an IDLE
+// with its command and branch, the code and no data (protocol 4). It panics if
+// frames ends within a frame.
+func AppendIdles(dst, frames []byte, code ReturnCode) []byte {
+	for len(frames) > 0 {
+		head, rest := cutWhole(frames)
+		dst = append(dst, byte(Idle), head[1], head[2], head[3], head[4], 2, 0, 0, byte(code), byte(code>>8))
+		frames = rest
+	}
+	return dst
+}
+
+// cutWhole splits the first frame off b, of which it returns the header. It
+// panics if b does not hold all of it.
+func cutWhole(b []byte) (head *[FrameHeaderSize]byte, rest []byte) {
+	if len(b) >= FrameHeaderSize {
+		head = (*[FrameHeaderSize]byte)(b)
+		if end := FrameHeaderSize + ParseFrameHeader(head).Len; len(b) >= end {
+			return head, b[end:]
+		}
+	}
+	panic("wire: half a frame")
 }
 
 // Reader reads frames from a stream. It allocates nothing per frame of up to

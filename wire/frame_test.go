@@ -375,3 +375,22 @@ func TestReaddress(t *testing.T) {
 	}()
 	wire.Readdress(want[:len(want)-1], 256, 0)
 }
+
+func TestAppendIdles(t *testing.T) {
+	var frames []byte
+	want := []byte("before")
+	for i, payload := range []string{"", "x", strings.Repeat("y", 70_000)} {
+		cmd, branch := wire.CmdID(300+i), wire.BranchID(7*i+600)
+		frames = wire.AppendText(frames, wire.Bytes, cmd, branch, payload)
+		want = wire.AppendIdle(want, cmd, branch, wire.InvalidParams, nil)
+	}
+	if got := wire.AppendIdles([]byte("before"), frames, wire.InvalidParams); !bytes.Equal(got, want) {
+		t.Errorf("got % x, want % x", got, want)
+	}
+	defer func() {
+		if recover() == nil {
+			t.Error("half a frame was taken for a whole one")
+		}
+	}()
+	wire.AppendIdles(nil, frames[:len(frames)-1], wire.NoErrors)
+}

@@ -78,6 +78,7 @@ type Conn struct {
 	// Owned by the reader.
 	partial  *readBuffer // the beginning of a frame that is still arriving
 	admitted bool        // the limit has let that frame through
+	wide     bool        // the next pooled buffer is to be of wideSize
 	readErr  error       // what ReadBatch fails with from now on
 
 	frameLimit atomic.Int64
@@ -127,7 +128,7 @@ func (c *Conn) handshake(nc net.Conn) error {
 	if _, err := nc.Write(answer); err != nil {
 		return fmt.Errorf("write host header: %w", err)
 	}
-	c.stream.init(nc)
+	c.stream.init(c, nc)
 	if reply == wire.ReplyTLS {
 		deadline := time.Now().Add(c.cfg.TLSTimeout)
 		if err := nc.SetDeadline(deadline); err != nil {

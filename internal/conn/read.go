@@ -9,27 +9,35 @@ import (
 	"mrci.dev/mrci/wire"
 )
 
-// readSize is the size of a pooled read buffer, in bytes. It holds the largest
-// frame that a client may send before it has logged in, and keeps such a
-// client below 64 KiB in all.
-const readSize = 18 << 10
+// Sizes of pooled read buffers, in bytes. One of readSize holds the largest
+// frame that a client may send before it has logged in, and keeps such a client
+// below 64 KiB in all. One of wideSize is for who has logged in and filled the
+// buffer before: each system call and each batch then moves more.
+const (
+	readSize = 18 << 10
+	wideSize = 4 * readSize // as makeRoom would make it
+)
 
-var readPool = sync.Pool{New: func() any { return &readBuffer{b: make([]byte, readSize)} }}
+var (
+	readPool = sync.Pool{New: func() any { return &readBuffer{b: make([]byte, readSize)} }}
+	widePool = sync.Pool{New: func() any { return &readBuffer{b: make([]byte, wideSize)} }}
+)
 
 // readBuffer collects bytes of a connection. n bytes of b are filled.
 type readBuffer struct {
 	b []byte
 	n int
-	// reserved bytes of the host's budget stand behind b, which is not pooled
-	// then.
+	// reserved bytes of the host's budget stand behind b: all of it, unless it
+	// is of readSize.
 	reserved int
+	// alone: b is for one frame, and not pooled.
+	alone bool
 }
 
 // Batch holds whole frames, one behind the other, as they arrived.
 type Batch struct {
 	buf    *readBuffer
 	budget Budget
-	single bool
 }
 
 // Bytes returns the frames. They are valid until Release.
@@ -38,26 +46,43 @@ func (b Batch) Bytes() []byte { return b.buf.b[:b.buf.n] }
 // Single reports whether the batch is one large frame in memory of its own,
 // which then need not be copied to outlive Release, and which Release does not
 // wipe.
-func (b Batch) Single() bool { return b.single }
+func (b Batch) Single() bool { return b.buf.alone }
 
 // Release gives the batch's memory back, wiped: there may be a password in it.
 // It is called once.
 func (b Batch) Release() {
-	if b.single {
+	if b.buf.alone {
 		b.budget.Release(b.buf.reserved)
 		return
 	}
 	releaseBuffer(b.buf, b.budget)
 }
 
+// newBuffer returns an empty pooled buffer, a wide one if there is memory for
+// it.
+func (c *Conn) newBuffer(wide bool) *readBuffer {
+	if wide && c.cfg.Budget.Reserve(wideSize) {
+		buf := widePool.Get().(*readBuffer)
+		buf.reserved = wideSize
+		return buf
+	}
+	return readPool.Get().(*readBuffer)
+}
+
 func releaseBuffer(buf *readBuffer, budget Budget) {
 	clear(buf.b[:buf.n])
-	if buf.reserved > 0 {
-		budget.Release(buf.reserved)
-		return
+	reserved := buf.reserved
+	buf.n, buf.reserved = 0, 0
+	switch {
+	case buf.alone:
+	case reserved > 0:
+		widePool.Put(buf)
+	default:
+		readPool.Put(buf)
 	}
-	buf.n = 0
-	readPool.Put(buf)
+	if reserved > 0 {
+		budget.Release(reserved)
+	}
 }
 
 // FrameTooLargeError is returned by ReadBatch for a frame above the limit. The
@@ -139,16 +164,20 @@ func (c *Conn) cut(whole int) Batch {
 	buf := c.partial
 	rest := buf.b[whole:buf.n]
 	c.partial, c.admitted = nil, false
+	c.wide = buf.n == len(buf.b) && !buf.alone && int(c.frameLimit.Load()) > readSize
 	if len(rest) > 0 {
-		// The rest of one read is smaller than a pooled buffer, unless it was
-		// read into a large one, which asks for no more than its frame needs.
-		next := readPool.Get().(*readBuffer)
+		// At most of wideSize: what is read into the buffer of one frame ends
+		// with it.
+		next := c.newBuffer(c.wide || len(rest) > readSize)
+		if len(rest) > len(next.b) {
+			c.readErr = ErrInputBudget
+		}
 		next.n = copy(next.b, rest)
 		clear(rest)
 		c.partial = next
 	}
 	buf.n = whole
-	return Batch{buf: buf, budget: c.cfg.Budget, single: buf.reserved > 0}
+	return Batch{buf: buf, budget: c.cfg.Budget}
 }
 
 // makeRoom makes room in partial for more of its frame, which needs need bytes
@@ -159,11 +188,11 @@ func (c *Conn) makeRoom(need int) error {
 	if need <= readSize || buf.n < len(buf.b) {
 		return nil
 	}
-	size := min(max(4*len(buf.b), 64<<10), need)
+	size := min(4*len(buf.b), need)
 	if !c.cfg.Budget.Reserve(size) {
 		return ErrInputBudget
 	}
-	grown := &readBuffer{b: make([]byte, size), n: buf.n, reserved: size}
+	grown := &readBuffer{b: make([]byte, size), n: buf.n, reserved: size, alone: true}
 	copy(grown.b, buf.b[:buf.n])
 	releaseBuffer(buf, c.cfg.Budget)
 	c.partial = grown

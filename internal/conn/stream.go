@@ -17,9 +17,10 @@ import (
 // tried without waiting; elsewhere, and for connections that are no sockets,
 // both simply block.
 type stream struct {
-	nc  net.Conn
-	raw syscall.RawConn // nil: no attempts without waiting
-	tls *tls.Conn       // nil: clear text
+	conn *Conn
+	nc   net.Conn
+	raw  syscall.RawConn // nil: no attempts without waiting
+	tls  *tls.Conn       // nil: clear text
 	// below is under tls.
 	below *below
 
@@ -42,8 +43,8 @@ type stream struct {
 	}
 }
 
-func (s *stream) init(nc net.Conn) {
-	s.nc = nc
+func (s *stream) init(c *Conn, nc net.Conn) {
+	s.conn, s.nc = c, nc
 	if !canTry {
 		return
 	}
@@ -92,7 +93,7 @@ func (s *stream) read(part *readBuffer) (*readBuffer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return finishRead(buf, part, r.n, r.err)
+	return s.finishRead(buf, part, r.n, r.err)
 }
 
 // readReady is called when the socket may have bytes. It returns false, and
@@ -100,12 +101,12 @@ func (s *stream) read(part *readBuffer) (*readBuffer, error) {
 func (s *stream) readReady(fd uintptr) bool {
 	r := &s.reading
 	if r.buf == nil {
-		r.buf = readPool.Get().(*readBuffer)
+		r.buf = s.conn.newBuffer(s.conn.wide)
 	}
 	r.n, r.err = s.tryRead(fd, r.buf.b[r.buf.n:])
 	if r.n == 0 && errors.Is(r.err, errWouldBlock) {
 		if r.part == nil {
-			readPool.Put(r.buf)
+			releaseBuffer(r.buf, s.conn.cfg.Budget)
 			r.buf = nil
 		}
 		return false
@@ -116,23 +117,23 @@ func (s *stream) readReady(fd uintptr) bool {
 func (s *stream) readBlocking(part *readBuffer) (*readBuffer, error) {
 	buf := part
 	if buf == nil {
-		buf = readPool.Get().(*readBuffer)
+		buf = s.conn.newBuffer(false) // it is held while nothing comes
 	}
 	var r io.Reader = s.nc
 	if s.tls != nil {
 		r = s.tls
 	}
 	n, err := r.Read(buf.b[buf.n:])
-	return finishRead(buf, part, n, err)
+	return s.finishRead(buf, part, n, err)
 }
 
-func finishRead(buf, part *readBuffer, n int, err error) (*readBuffer, error) {
+func (s *stream) finishRead(buf, part *readBuffer, n int, err error) (*readBuffer, error) {
 	if n > 0 { // an error that came with bytes comes again without
 		buf.n += n
 		return buf, nil
 	}
 	if part == nil && buf != nil {
-		readPool.Put(buf)
+		releaseBuffer(buf, s.conn.cfg.Budget)
 	}
 	if err == nil {
 		err = io.ErrNoProgress

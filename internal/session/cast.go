@@ -3,6 +3,7 @@ package session
 import (
 	"fmt"
 	"math"
+	"slices"
 	"sync"
 	"time"
 
@@ -55,33 +56,25 @@ func (s *Session) casts(b *slot) bool {
 	}
 	run := b.left[:size]
 	b.left = b.left[size:]
-	frames := run // a single large frame is nobody else's
-	if !b.batch.Single() {
-		frames = append(make([]byte, 0, size), run...)
+	if s.debug != nil {
+		s.logFrames("frame in", run)
 	}
-	branches := s.readdress(frames, count)
-	s.pace(b, s.seat.Cast(frames))
-	for _, branch := range branches {
+	if b.batch.Single() { // a large frame, nobody else's
+		branch := wire.ParseFrameHeader((*[wire.FrameHeaderSize]byte)(run)).Branch
+		s.cast(b, run)
 		s.idle(id, branch, wire.NoErrors, nil)
+	} else {
+		s.cast(b, slices.Clone(run))
+		s.idles(run, count)
 	}
 	s.cfg.Counters.Calls.Add(uint64(count))
 	return true
 }
 
-// readdress makes casts of a client what others get, and returns the branches
-// that they came on.
-func (s *Session) readdress(frames []byte, count int) []wire.BranchID {
-	branches := make([]wire.BranchID, 0, count)
-	for left := frames; len(left) > 0; {
-		f, rest, _ := wire.CutFrame(left)
-		if s.debug != nil {
-			s.logFrame("frame in", f.Type, f.Cmd, f.Branch, len(f.Payload))
-		}
-		branches = append(branches, f.Branch)
-		left = rest
-	}
+// cast sends frames, which nobody changes any more, to all who listen.
+func (s *Session) cast(b *slot, frames []byte) {
 	wire.Readdress(frames, wire.CmdID(wire.AsyncCast), 0)
-	return branches
+	s.pace(b, s.seat.Cast(frames))
 }
 
 // rest is a time in which the session reads nothing.

@@ -57,6 +57,25 @@ func (s *Session) idle(cmd wire.CmdID, branch wire.BranchID, code wire.ReturnCod
 	s.out.b = wire.AppendIdle(s.out.b, cmd, branch, code, data)
 }
 
+// idles ends the calls that count frames of the client have begun, all well.
+func (s *Session) idles(frames []byte, count int) {
+	s.room(count * (wire.FrameHeaderSize + 2))
+	before := len(s.out.b)
+	s.out.b = wire.AppendIdles(s.out.b, frames, wire.NoErrors)
+	if s.debug != nil {
+		s.logFrames("frame out", s.out.b[before:])
+	}
+}
+
+// logFrames is logFrame for whole frames.
+func (s *Session) logFrames(what string, frames []byte) {
+	for len(frames) > 0 {
+		var f wire.Frame
+		f, frames, _ = wire.CutFrame(frames)
+		s.logFrame(what, f.Type, f.Cmd, f.Branch, len(f.Payload))
+	}
+}
+
 // logFrame writes the line that log_level debug asks for: never a payload.
 func (s *Session) logFrame(what string, t wire.TypeID, cmd wire.CmdID, branch wire.BranchID, bytes int) {
 	s.debug.Debug(what, "type", t.String(), "cmd", cmd.String(), "branch", int(branch), "bytes", bytes)
