@@ -78,7 +78,7 @@ type Receiver interface {
 // Member is a session's place on the bus. Join, Enter, SetChannels and Leave
 // are called by the session's owner, one after the other; everything else may
 // be called from any goroutine. What is given as frames is queued as it is and
-// must not be changed by anybody afterwards.
+// must not be changed by anybody afterwards, but for CastCopy.
 type Member interface {
 	// SetUser tells as whom the session is logged in; the zero id: nobody.
 	// What is sent to the user from then on reaches the session.
@@ -117,6 +117,8 @@ type Member interface {
 	// Cast queues frames to every other session that holds a sub-channel which
 	// this session has open for writing at that moment, once each.
 	Cast(frames []byte) Sent
+	// CastCopy is Cast for frames that the caller uses again.
+	CastCopy(frames []byte) Sent
 	// Ping queues frames to the active ones of these sessions, and the PeerInfo
 	// of each of them to this session. active is false, and nothing happens,
 	// when this session is not active.

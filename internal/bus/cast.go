@@ -2,6 +2,7 @@ package bus
 
 import (
 	"math/bits"
+	"slices"
 
 	"mrci.dev/mrci/wire"
 )
@@ -27,12 +28,34 @@ func (b *Memory) runlock(set shardSet) {
 func (b *Memory) delivery() *delivery { return newDelivery(uint64(b.pace.Load())) }
 
 // Cast implements Member.
-func (m *member) Cast(frames []byte) Sent {
+func (m *member) Cast(frames []byte) Sent { return m.cast(frames, false) }
+
+// CastCopy implements Member. A few receivers get copies of their own, whose
+// memory is pooled; more share one, which is left to the garbage collector.
+func (m *member) CastCopy(frames []byte) Sent { return m.cast(frames, true) }
+
+func (m *member) cast(frames []byte, reused bool) Sent {
 	if len(frames) == 0 {
 		return Sent{}
 	}
 	d := m.bus.delivery()
-	m.eachListener(func(h *holder) { d.offer(h.door, frames) })
+	m.inWritable(func(subs []*sub) {
+		most := 0
+		for _, s := range subs {
+			most += len(s.holders) - 1
+		}
+		copies := reused && most <= fewDoors
+		if reused && !copies {
+			frames = slices.Clone(frames)
+		}
+		m.eachListener(subs, func(h *holder) {
+			if copies {
+				d.offerCopy(h.door, frames)
+			} else {
+				d.offer(h.door, frames)
+			}
+		})
+	})
 	return d.finish()
 }
 
@@ -43,13 +66,14 @@ func (m *member) Ping(frames []byte) (Sent, bool) {
 		return Sent{}, false
 	}
 	d := m.bus.delivery()
-	var answers []byte
-	m.eachListener(func(h *holder) {
-		if h.member.slots().active() {
-			d.offer(h.door, frames)
-			answers = append(answers, h.member.receiver.PeerInfo()...)
-		}
-	}, func() {
+	m.inWritable(func(subs []*sub) {
+		var answers []byte
+		m.eachListener(subs, func(h *holder) {
+			if h.member.slots().active() {
+				d.offer(h.door, frames)
+				answers = append(answers, h.member.receiver.PeerInfo()...)
+			}
+		})
 		if len(answers) > 0 {
 			d.offer(m.door, answers)
 			d.sent.Receivers--
@@ -58,11 +82,11 @@ func (m *member) Ping(frames []byte) (Sent, bool) {
 	return d.finish(), true
 }
 
-// eachListener calls f for the other sessions that hold a sub-channel in which
-// this one may cast, once each, under the locks of the shards, and last then.
-// The slots are looked at twice: which shards they need, and under these shards'
-// locks what they say. A sub-channel that was opened between the two is none yet.
-func (m *member) eachListener(f func(*holder), then ...func()) {
+// inWritable calls f with the sub-channels in which the session may cast, if
+// there are any, under the locks of their shards. The slots are looked at twice:
+// which shards they need, and under these shards' locks what they say. A
+// sub-channel that was opened between the two is none yet.
+func (m *member) inWritable(f func(subs []*sub)) {
 	list := m.open.Load()
 	if list == nil {
 		return
@@ -90,15 +114,18 @@ func (m *member) eachListener(f func(*holder), then ...func()) {
 			n++
 		}
 	}
-	for i, s := range subs[:n] {
+	f(subs[:n])
+}
+
+// eachListener calls f for the other sessions that hold one of subs, once each.
+// The shards of subs are locked.
+func (m *member) eachListener(subs []*sub, f func(*holder)) {
+	for i, s := range subs {
 		for _, h := range s.holders {
 			if h.member != m && (i == 0 || !h.member.holdsAny(subs[:i])) {
 				f(h)
 			}
 		}
-	}
-	for _, f := range then {
-		f()
 	}
 }
 

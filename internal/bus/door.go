@@ -14,6 +14,8 @@ type Door interface {
 	// and ends nothing. ok is false when the queue takes nothing any more; the
 	// caller calls Overrun when it holds no lock.
 	Offer(frames []byte) (queued, written uint64, ok bool)
+	// OfferCopy is Offer for frames that the caller uses again.
+	OfferCopy(frames []byte) (queued, written uint64, ok bool)
 	// Overrun ends a client whose queue's bound was passed. It does nothing for
 	// another.
 	Overrun()
@@ -35,13 +37,14 @@ type Door interface {
 // noDoor is the door of a session that gets events alone.
 type noDoor struct{}
 
-func (noDoor) Offer([]byte) (queued, written uint64, ok bool) { return 0, 0, false }
-func (noDoor) Overrun()                                       {}
-func (noDoor) Flush()                                         {}
-func (noDoor) Kick()                                          {}
-func (noDoor) Progress() (queued, written uint64)             { return 0, 0 }
-func (noDoor) Await(_ uint64, f func()) (stop func())         { f(); return func() {} }
-func (noDoor) Stalled() time.Duration                         { return 0 }
+func (noDoor) Offer([]byte) (queued, written uint64, ok bool)     { return 0, 0, false }
+func (noDoor) OfferCopy([]byte) (queued, written uint64, ok bool) { return 0, 0, false }
+func (noDoor) Overrun()                                           {}
+func (noDoor) Flush()                                             {}
+func (noDoor) Kick()                                              {}
+func (noDoor) Progress() (queued, written uint64)                 { return 0, 0 }
+func (noDoor) Await(_ uint64, f func()) (stop func())             { f(); return func() {} }
+func (noDoor) Stalled() time.Duration                             { return 0 }
 
 // maxStall is how long a writer may stand in a write and still count as one
 // that moves: senders wait for nobody else (protocol 9).
@@ -52,6 +55,11 @@ const maxStall = 20 * time.Millisecond
 // 100 sockets that is three to twenty times as fast.
 const fewDoors = 2
 
+// directBytes is up to how many bytes a sender writes to a few itself: so they
+// go out soonest. Of more the writers make better use of the cores, while the
+// sender is read on.
+const directBytes = 16 << 10
+
 // delivery is what has to be done for the receivers when the locks are
 // released.
 type delivery struct {
@@ -60,6 +68,7 @@ type delivery struct {
 	over []Door // take nothing any more
 	sent Sent
 	most uint64 // that waits for Behind
+	size int    // bytes of the most that one has got
 }
 
 var deliveries = sync.Pool{New: func() any { return new(delivery) }}
@@ -74,11 +83,23 @@ func newDelivery(pace uint64) *delivery {
 // then.
 func (d *delivery) offer(door Door, frames []byte) (end uint64, ok bool) {
 	queued, written, ok := door.Offer(frames)
+	return d.offered(door, len(frames), queued, written, ok)
+}
+
+// offerCopy is offer for frames that the caller uses again.
+func (d *delivery) offerCopy(door Door, frames []byte) {
+	queued, written, ok := door.OfferCopy(frames)
+	d.offered(door, len(frames), queued, written, ok)
+}
+
+// offered notes what came of an offer.
+func (d *delivery) offered(door Door, size int, queued, written uint64, ok bool) (uint64, bool) {
 	if !ok {
 		d.over = append(d.over, door)
 		return queued, false
 	}
 	d.open = append(d.open, door)
+	d.size = max(d.size, size)
 	if waiting := queued - written; waiting > d.pace && waiting > d.most && door.Stalled() <= maxStall {
 		d.most = waiting
 		d.sent.Behind, d.sent.Position = door, queued-d.pace
@@ -91,8 +112,9 @@ func (d *delivery) finish() Sent {
 	for _, door := range d.over {
 		door.Overrun()
 	}
+	direct := len(d.open) <= fewDoors && d.size <= directBytes
 	for _, door := range d.open {
-		if len(d.open) <= fewDoors {
+		if direct {
 			door.Flush()
 		} else {
 			door.Kick()

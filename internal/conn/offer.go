@@ -31,6 +31,21 @@ func (c *Conn) Offer(b []byte) (queued, written uint64, ok bool) {
 	return q.written + uint64(q.bytes), q.written, !q.full
 }
 
+// OfferCopy is Offer for frames that the caller uses again.
+func (c *Conn) OfferCopy(b []byte) (queued, written uint64, ok bool) {
+	q := &c.queue
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.full || q.sealed {
+		return q.written, q.written, false
+	}
+	if len(b) > 0 {
+		q.bytes += q.copyLocked(b)
+		q.full = q.bytes > c.cfg.QueueBytes
+	}
+	return q.written + uint64(q.bytes), q.written, !q.full
+}
+
 // Overrun ends the connection as that of a slow consumer when Offer has passed
 // the queue's bound. Otherwise it does nothing.
 func (c *Conn) Overrun() {

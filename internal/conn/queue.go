@@ -10,9 +10,9 @@ import (
 
 // Sizes of what a writer moves, in bytes: pieces below largePiece are gathered
 // into one write of up to writeSize, larger ones are written from where they
-// are. What a session makes of one read, up to 18 KiB of casts, is gathered.
+// are. What a session makes of one read, casts above all, fits one write.
 const (
-	writeSize  = 64 << 10
+	writeSize  = wideSize
 	largePiece = 32 << 10
 	// chunkSize is what copied frames are collected in.
 	chunkSize = 8 << 10
@@ -31,18 +31,22 @@ var (
 	chunkPool = sync.Pool{New: func() any { return &writeBuffer{b: make([]byte, chunkSize)} }}
 )
 
-// putWriteBuffer gives a buffer back. One that has grown is left to the
-// garbage collector.
+// putWriteBuffer gives a buffer back to its pool. One that has grown is left to
+// the garbage collector.
 func putWriteBuffer(w *writeBuffer) {
-	if cap(w.b) == writeBufferSize {
+	switch cap(w.b) {
+	case chunkSize:
+		chunkPool.Put(w)
+	case writeBufferSize:
 		w.b = w.b[:writeBufferSize]
 		writePool.Put(w)
 	}
 }
 
-// piece is a row of bytes to be written. Several pieces may lie in one chunk;
-// the last of them names it, and gives it back to the pool when it has been
-// copied or written. Other pieces are shared and never changed.
+// piece is a row of bytes to be written. A piece may lie in a pooled buffer,
+// several small ones in one; the last of them names it, and gives it back to
+// the pool when it has been copied or written. Other pieces are shared and never
+// changed.
 type piece struct {
 	b     []byte
 	chunk *writeBuffer
@@ -89,9 +93,6 @@ type sendQueue struct {
 // ErrSlowConsumer, and the connection ends, when the queue's bound is passed;
 // on an ended connection it returns ErrClosed.
 func (c *Conn) Append(b []byte) error {
-	if len(b) > chunkSize {
-		return c.AppendShared(append([]byte(nil), b...))
-	}
 	if len(b) == 0 {
 		return nil
 	}
@@ -104,8 +105,25 @@ func (c *Conn) Append(b []byte) error {
 	return q.added(q.copyLocked(b))
 }
 
-// copyLocked queues a copy of b, which fits a chunk, and returns what it costs.
-func (q *sendQueue) copyLocked(b []byte) int {
+// copyLocked queues a copy of b and returns what it costs.
+func (q *sendQueue) copyLocked(b []byte) (cost int) {
+	for len(b) > chunkSize {
+		n := min(len(b), writeSize)
+		if n < largePiece {
+			n = chunkSize // a large buffer is for what fills most of it
+			cost += q.chunkLocked(b[:n])
+		} else {
+			w := writePool.Get().(*writeBuffer)
+			q.pieces = append(q.pieces, piece{b: append(w.b[:0], b[:n]...), chunk: w})
+			cost += n + pieceOverhead
+		}
+		b = b[n:]
+	}
+	return cost + q.chunkLocked(b)
+}
+
+// chunkLocked queues a copy of b, which fits a chunk, and returns what it costs.
+func (q *sendQueue) chunkLocked(b []byte) int {
 	last := len(q.pieces) - 1
 	switch {
 	case q.tail == nil || chunkSize-q.tailUsed < len(b):
@@ -169,7 +187,7 @@ func (q *sendQueue) drop() {
 func (q *sendQueue) dropLocked() {
 	for _, p := range q.pieces {
 		if p.chunk != nil {
-			chunkPool.Put(p.chunk)
+			putWriteBuffer(p.chunk)
 		}
 	}
 	q.written += uint64(q.bytes)
@@ -353,7 +371,7 @@ func (q *sendQueue) gather() bool {
 		out = append(out, p.b...)
 		q.held += len(p.b) + pieceOverhead
 		if p.chunk != nil {
-			chunkPool.Put(p.chunk)
+			putWriteBuffer(p.chunk)
 			p.chunk = nil
 		}
 	}
@@ -390,21 +408,17 @@ func (q *sendQueue) buffer(size int) []byte {
 }
 
 func (q *sendQueue) releaseBuffer() {
-	switch {
-	case q.buf == nil:
-	case len(q.buf.b) == chunkSize:
-		chunkPool.Put(q.buf)
-	default:
-		writePool.Put(q.buf)
+	if q.buf != nil {
+		putWriteBuffer(q.buf)
+		q.buf = nil
 	}
-	q.buf = nil
 }
 
 // take moves what is queued to the writer.
 func (q *sendQueue) take() bool {
 	for i := range q.taken {
 		if chunk := q.taken[i].chunk; chunk != nil {
-			chunkPool.Put(chunk)
+			putWriteBuffer(chunk)
 		}
 		q.taken[i] = piece{}
 	}

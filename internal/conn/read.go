@@ -15,7 +15,7 @@ import (
 // buffer before: each system call and each batch then moves more.
 const (
 	readSize = 18 << 10
-	wideSize = 4 * readSize // as makeRoom would make it
+	wideSize = 64<<10 + wire.FrameHeaderSize
 )
 
 var (

@@ -321,6 +321,62 @@ func TestStopReading(t *testing.T) {
 	}
 }
 
+// Who has logged in and fills the buffer is read from in larger steps, as long
+// as there is memory for it; nobody else is.
+func TestWideReads(t *testing.T) {
+	const narrow = 18 << 10
+	run := func(t *testing.T, m mode, limit, memory int, done func(batch int) bool) {
+		cfg, budget := config(m)
+		cfg.FrameLimit, budget.limit = limit, memory
+		c, client := connect(t, m, cfg)
+		many := bytes.Repeat(frames(100), 4000)
+		go func() { // ends with the connection
+			for {
+				if _, err := client.Write(many); err != nil {
+					return
+				}
+			}
+		}()
+		frame := frames(100)
+		for over := false; !over; {
+			batch, err := c.ReadBatch()
+			if err != nil {
+				t.Fatalf("ReadBatch: %v", err)
+			}
+			for b := batch.Bytes(); len(b) > 0; b = b[len(frame):] {
+				if !bytes.HasPrefix(b, frame) {
+					t.Fatal("a batch has other bytes than were sent")
+				}
+			}
+			if batch.Single() {
+				t.Fatal("a batch of many frames counts as one")
+			}
+			over = done(len(batch.Bytes()))
+			batch.Release()
+		}
+		c.End(conn.ErrClosed)
+		_, _ = c.ReadBatch() // gives back what is left
+		checkReleased(t, budget)
+	}
+	for _, m := range []mode{clear, secure} {
+		t.Run(m.String(), func(t *testing.T) {
+			run(t, m, wire.MaxPayload, 0, func(batch int) bool { return batch > 2*narrow })
+		})
+		few := func(t *testing.T, limit, memory int) {
+			bytes := 0
+			run(t, m, limit, memory, func(batch int) bool {
+				if batch > narrow {
+					t.Fatalf("a batch of %d bytes", batch)
+				}
+				bytes += batch
+				return bytes > 4<<20
+			})
+		}
+		t.Run(m.String()+"/before login", func(t *testing.T) { few(t, 16<<10, 0) })
+		t.Run(m.String()+"/without memory", func(t *testing.T) { few(t, wire.MaxPayload, 1) })
+	}
+}
+
 // Idle connections wait without a buffer. TLS has buffers of its own.
 func TestIdleMemory(t *testing.T) {
 	if raceEnabled || runtime.GOOS == "windows" {

@@ -57,13 +57,29 @@ func TestOrder(t *testing.T) {
 				group.Go(func() {
 					for number := range each {
 						frame := numbered(sender, number, 1+random.IntN(1<<random.IntN(21)))
-						queue := c.Append
-						if random.IntN(2) == 0 {
-							queue = c.AppendShared
-						}
-						if err := queue(frame); err != nil {
-							t.Errorf("queue: %v", err)
-							return
+						switch queue := random.IntN(4); queue {
+						case 0, 1:
+							queued := c.Append
+							if queue == 1 {
+								queued = c.AppendShared
+							}
+							if err := queued(frame); err != nil {
+								t.Errorf("queue: %v", err)
+								return
+							}
+						case 2:
+							if _, _, ok := c.Offer(frame); !ok {
+								t.Error("an offer was not taken")
+								return
+							}
+						case 3:
+							if _, _, ok := c.OfferCopy(frame); !ok {
+								t.Error("an offer was not taken")
+								return
+							}
+							for i := range frame {
+								frame[i] = 0xee
+							}
 						}
 						switch random.IntN(4) {
 						case 0:
@@ -123,6 +139,32 @@ func TestChunksAreShared(t *testing.T) {
 		t.Errorf("%d bytes of memory count as %d", held, c.Queued())
 	}
 	c.End(conn.ErrClosed)
+}
+
+// A copy costs no more memory than it counts for, whatever its size.
+func TestCopiesCount(t *testing.T) {
+	if raceEnabled {
+		t.Skip("memory means nothing here")
+	}
+	for _, size := range []int{0, 100, 4 << 10, 5 << 10, 8<<10 + 1, 20 << 10, 31 << 10, 33 << 10, 70 << 10, 97 << 10} {
+		cfg, _ := config(pipe)
+		nc := &stopped{script: script{stream: header()}, stop: make(chan struct{})}
+		c, err := conn.Accept(t.Context(), nc, cfg)
+		if err != nil {
+			t.Fatalf("Accept: %v", err)
+		}
+		b := frames(size)
+		before := memory()
+		for c.Queued() < 8<<20 {
+			if _, _, ok := c.OfferCopy(b); !ok {
+				t.Fatal("an offer was not taken")
+			}
+		}
+		if held := memory() - before; held > 3*c.Queued() {
+			t.Errorf("%d bytes each: %d bytes of memory count as %d", size, held, c.Queued())
+		}
+		c.End(conn.ErrClosed)
+	}
 }
 
 // stopped takes the header's answer and then nothing, until it is closed.

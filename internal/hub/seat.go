@@ -128,6 +128,9 @@ func (s *Seat) sit(user wire.UserID) {
 // more, to all who listen where the session may cast.
 func (s *Seat) Cast(frames []byte) bus.Sent { return s.member.Cast(frames) }
 
+// CastCopy is Cast for frames that the caller uses again.
+func (s *Seat) CastCopy(frames []byte) bus.Sent { return s.member.CastCopy(frames) }
+
 // Cast sends a frame of a session to all who listen where it may cast
 // (commands 7, cast).
 func (h *Hub) Cast(from wire.SessionID, t wire.TypeID, data []byte) error {

@@ -3,7 +3,6 @@ package session
 import (
 	"fmt"
 	"math"
-	"slices"
 	"sync"
 	"time"
 
@@ -59,22 +58,16 @@ func (s *Session) casts(b *slot) bool {
 	if s.debug != nil {
 		s.logFrames("frame in", run)
 	}
+	// Collected, not queued: the answers follow what they are for.
+	s.idles(run, count)
+	wire.Readdress(run, wire.CmdID(wire.AsyncCast), 0)
 	if b.batch.Single() { // a large frame, nobody else's
-		branch := wire.ParseFrameHeader((*[wire.FrameHeaderSize]byte)(run)).Branch
-		s.cast(b, run)
-		s.idle(id, branch, wire.NoErrors, nil)
+		s.pace(b, s.seat.Cast(run))
 	} else {
-		s.cast(b, slices.Clone(run))
-		s.idles(run, count)
+		s.pace(b, s.seat.CastCopy(run))
 	}
 	s.cfg.Counters.Calls.Add(uint64(count))
 	return true
-}
-
-// cast sends frames, which nobody changes any more, to all who listen.
-func (s *Session) cast(b *slot, frames []byte) {
-	wire.Readdress(frames, wire.CmdID(wire.AsyncCast), 0)
-	s.pace(b, s.seat.Cast(frames))
 }
 
 // rest is a time in which the session reads nothing.

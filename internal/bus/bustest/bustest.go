@@ -28,6 +28,7 @@ func Run(t *testing.T, open func(t *testing.T) bus.Bus) {
 		"many at once":             testMany,
 
 		"cast":                    testCast,
+		"cast of copies":          testCastCopy,
 		"cast to several":         testCastOnce,
 		"cast order":              testCastOrder,
 		"slow receiver":           testSlowReceiver,

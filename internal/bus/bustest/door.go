@@ -55,6 +55,11 @@ func (d *Door) Offer(frames []byte) (queued, written uint64, ok bool) {
 	return d.queued, d.written, !d.full
 }
 
+// OfferCopy implements bus.Door.
+func (d *Door) OfferCopy(frames []byte) (queued, written uint64, ok bool) {
+	return d.Offer(bytes.Clone(frames))
+}
+
 // Overrun implements bus.Door.
 func (d *Door) Overrun() {
 	d.mu.Lock()

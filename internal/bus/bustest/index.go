@@ -97,6 +97,26 @@ func testCast(t *testing.T, b bus.Bus) {
 	idle.got(t, "")
 }
 
+// Who casts copies may use the frames again, for few receivers and for many.
+func testCastCopy(t *testing.T, b bus.Bus) {
+	sender := act(t, b, 1)
+	sub := ref(1, 0)
+	sender.hold(t, sub, true, false)
+	var all []*actor
+	for n := 2; n < 8; n++ {
+		frames := []byte{'a' + byte(n)}
+		same(t, "sent", sender.CastCopy(frames).Receivers, len(all))
+		frames[0] = 'x'
+		a := act(t, b, n)
+		a.hold(t, sub, false, false)
+		all = append(all, a)
+	}
+	same(t, "nothing sent", sender.CastCopy(nil).Receivers, 0)
+	for i, want := range []string{"d e f g h", "e f g h", "f g h", "g h", "h", ""} {
+		all[i].got(t, want)
+	}
+}
+
 // Whoever holds several of the sender's sub-channels gets a cast once.
 func testCastOnce(t *testing.T, b bus.Bus) {
 	sender := act(t, b, 1)
