@@ -48,7 +48,7 @@ func connectBase(t testing.TB, m mode) func() (*conn.Conn, net.Conn) {
 		}
 		result := make(chan accepted, 1)
 		group.Go(func() {
-			c, err := conn.Accept(t.Context(), server, cfg)
+			c, err := conn.Accept(t.Context(), server, &cfg)
 			result <- accepted{c, err}
 		})
 		client, _, err := greet(nc, clientTLS())
@@ -220,7 +220,7 @@ func BenchmarkQueue(b *testing.B) {
 	} {
 		b.Run(name, func(b *testing.B) {
 			nc := &script{stream: header()}
-			c, err := conn.Accept(b.Context(), nc, cfg)
+			c, err := conn.Accept(b.Context(), nc, &cfg)
 			if err != nil {
 				b.Fatal(err)
 			}

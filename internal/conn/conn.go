@@ -72,7 +72,7 @@ type Conn struct {
 	header wire.ClientHeader
 	remote netip.AddrPort
 	born   time.Time
-	cfg    Config
+	cfg    *Config // never changed
 	stream stream
 
 	// Owned by the reader.
@@ -91,8 +91,9 @@ type Conn struct {
 }
 
 // Accept exchanges headers on nc and starts TLS where it is due (protocol 1).
-// On error it has closed nc. ctx ends the handshake early.
-func Accept(ctx context.Context, nc net.Conn, cfg Config) (*Conn, error) {
+// On error it has closed nc. ctx ends the handshake early. Nobody changes cfg any
+// more.
+func Accept(ctx context.Context, nc net.Conn, cfg *Config) (*Conn, error) {
 	c := &Conn{cfg: cfg, born: time.Now(), ended: make(chan struct{})}
 	c.frameLimit.Store(int64(cfg.FrameLimit))
 	c.queue.conn = c

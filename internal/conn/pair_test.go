@@ -147,7 +147,7 @@ func acceptContext(ctx context.Context, t testing.TB, nc net.Conn, cfg conn.Conf
 	done := make(chan accepted, 1)
 	var group sync.WaitGroup
 	group.Go(func() {
-		c, err := conn.Accept(ctx, nc, cfg)
+		c, err := conn.Accept(ctx, nc, &cfg)
 		if c != nil {
 			t.Cleanup(func() { c.End(conn.ErrClosed) })
 		}

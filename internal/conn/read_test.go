@@ -466,7 +466,7 @@ func FuzzReadBatch(f *testing.F) {
 		cfg, budget := config(clear)
 		cfg.FrameLimit = int(limit % (wire.MaxPayload + 1))
 		nc := &script{stream: append(header(), stream...), chunks: chunks}
-		c, err := conn.Accept(t.Context(), nc, cfg)
+		c, err := conn.Accept(t.Context(), nc, &cfg)
 		if err != nil {
 			t.Fatalf("Accept: %v", err)
 		}

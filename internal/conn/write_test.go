@@ -124,7 +124,7 @@ func TestChunksAreShared(t *testing.T) {
 	}
 	cfg, _ := config(pipe)
 	nc := &stopped{script: script{stream: header()}, stop: make(chan struct{})}
-	c, err := conn.Accept(t.Context(), nc, cfg)
+	c, err := conn.Accept(t.Context(), nc, &cfg)
 	if err != nil {
 		t.Fatalf("Accept: %v", err)
 	}
@@ -149,7 +149,7 @@ func TestCopiesCount(t *testing.T) {
 	for _, size := range []int{0, 100, 4 << 10, 5 << 10, 8<<10 + 1, 20 << 10, 31 << 10, 33 << 10, 70 << 10, 97 << 10} {
 		cfg, _ := config(pipe)
 		nc := &stopped{script: script{stream: header()}, stop: make(chan struct{})}
-		c, err := conn.Accept(t.Context(), nc, cfg)
+		c, err := conn.Accept(t.Context(), nc, &cfg)
 		if err != nil {
 			t.Fatalf("Accept: %v", err)
 		}

@@ -237,7 +237,7 @@ func (h *Host) admit(handshakes context.Context, nc net.Conn) *session.Session {
 		h.refuse(nc, err)
 		return nil
 	}
-	c, err := conn.Accept(handshakes, nc, *h.conn.Load())
+	c, err := conn.Accept(handshakes, nc, h.conn.Load())
 	release()
 	if err != nil {
 		h.counters.unstarted.add(nameOf(err, failures, "connection_lost"))

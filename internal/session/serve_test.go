@@ -172,7 +172,7 @@ func serve(t *testing.T, change func(*server), more ...*module.Command) *server 
 }
 
 func (s *server) run(ctx context.Context, nc net.Conn) {
-	c, err := conn.Accept(ctx, nc, s.conn)
+	c, err := conn.Accept(ctx, nc, &s.conn)
 	if err != nil {
 		return
 	}
