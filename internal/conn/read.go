@@ -188,12 +188,19 @@ func (c *Conn) makeRoom(need int) error {
 	if need <= readSize || buf.n < len(buf.b) {
 		return nil
 	}
-	size := min(4*len(buf.b), need)
-	if !c.cfg.Budget.Reserve(size) {
+	var grown *readBuffer
+	switch size := min(4*len(buf.b), need); {
+	case need <= wideSize:
+		if grown = c.newBuffer(true); len(grown.b) < need {
+			releaseBuffer(grown, c.cfg.Budget)
+			return ErrInputBudget
+		}
+	case !c.cfg.Budget.Reserve(size):
 		return ErrInputBudget
+	default:
+		grown = &readBuffer{b: make([]byte, size), reserved: size, alone: true}
 	}
-	grown := &readBuffer{b: make([]byte, size), n: buf.n, reserved: size, alone: true}
-	copy(grown.b, buf.b[:buf.n])
+	grown.n = copy(grown.b, buf.b[:buf.n])
 	releaseBuffer(buf, c.cfg.Budget)
 	c.partial = grown
 	return nil
