@@ -331,9 +331,7 @@ func (h *Host) Close() {
 	}
 	if h.mail != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), closeMail)
-		if err := h.mail.close(ctx); err != nil {
-			h.log.Error("mails were not sent", "err", err)
-		}
+		h.mail.close(ctx)
 		cancel()
 	}
 	if h.logs != nil {

@@ -102,23 +102,19 @@ func (m *mailing) retire() {
 		m.retired = m.retired[1:]
 		ended, cancel := context.WithCancel(context.Background())
 		cancel()
-		if err := oldest.Close(ended); err != nil {
-			m.log.Error("mails were not sent", "err", err)
-		}
+		oldest.Close(ended)
 		m.past = sum(m.past, oldest.Stats())
 	}
 }
 
 // close waits for mails that are on their way.
-func (m *mailing) close(ctx context.Context) error {
+func (m *mailing) close(ctx context.Context) {
 	m.mu.Lock()
 	all := append(m.retired, m.mailer)
 	m.mu.Unlock()
-	var errs []error
 	for _, mailer := range all {
-		errs = append(errs, mailer.Close(ctx))
+		mailer.Close(ctx)
 	}
-	return errors.Join(errs...)
 }
 
 // stats adds up what all mailers have counted.
@@ -133,7 +129,7 @@ func (m *mailing) stats() mail.Stats {
 }
 
 func sum(a, b mail.Stats) mail.Stats {
-	return mail.Stats{Waiting: a.Waiting + b.Waiting, Sent: a.Sent + b.Sent, Failed: a.Failed + b.Failed, Dropped: a.Dropped + b.Dropped}
+	return mail.Stats{Waiting: a.Waiting + b.Waiting, Sent: a.Sent + b.Sent, Failed: a.Failed + b.Failed}
 }
 
 func (m *mailing) present() *mail.Mailer {

@@ -83,7 +83,7 @@ func (h *Host) counts() map[string]map[string]uint64 {
 			"pre_login_frame_bytes": h.counted.TooLarge.Load(),
 		},
 		"cut_off": {"takes_no_input": h.counted.NoInput.Load(), "ignores_kill": h.counted.Forced.Load()},
-		"mails":   {"sent": mails.Sent, "failed": mails.Failed, "dropped": mails.Dropped},
+		"mails":   {"sent": mails.Sent, "failed": mails.Failed},
 		"hashes":  {"computed": hashes.Hashes},
 		"dropped": {"log_rows": h.logs.Dropped(), "stranger_rows": h.strangers.dropped(), "background_jobs": h.later.dropped.Load()},
 		"reloads": {},

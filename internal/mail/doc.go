@@ -1,12 +1,10 @@
 // Package mail fills a template with what one mail says and sends it, by SMTP
 // or through the command line that the administrator configured.
 //
-// A Mailer is what the host holds. Send waits for the result; Enqueue puts the
-// mail into a bounded queue that a goroutine of the Mailer works off, one mail
-// after the other, and tells the result to the log alone. The goroutine exists
-// while there is work. When the queue is full, Enqueue refuses; Close sends
-// what waits until its context ends. A changed configuration is a new Mailer.
-// Who may have a mail, and how many, is left to the callers.
+// A Mailer is what the host holds. Send waits for the result; a few are on their
+// way at once, and others wait for them. Close lets them leave until its context
+// ends. A changed configuration is a new Mailer. Who may have a mail, and how
+// many, is left to the callers.
 //
 // What users typed is data and stays data. Line ends and control characters in
 // an address, a subject or a name are refused with a *FieldError, templates

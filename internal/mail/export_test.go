@@ -11,11 +11,9 @@ func SplitLine(line string) ([]string, error) { return splitLine(line) }
 // Mask is how logs show an address.
 func Mask(addr string) string { return mask(addr) }
 
-// The bounds of the queue.
+// The bounds.
 const (
-	MaxQueued      = maxQueued
-	MaxQueuedBytes = maxQueuedBytes
-	MaxBody        = maxBody
-	MaxTemplate    = maxTemplate
-	MaxSends       = maxSends
+	MaxBody     = maxBody
+	MaxTemplate = maxTemplate
+	MaxSends    = maxSends
 )
