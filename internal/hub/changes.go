@@ -59,7 +59,7 @@ func (h *Hub) joined(ctx context.Context, ch wire.ChannelID, user wire.UserID) e
 		if err != nil {
 			return err
 		}
-		failed = append(failed, s.judge(ctx, func(sub wire.SubRef) bool { return sub.Channel == ch }, s.rights))
+		failed = append(failed, s.judge(ctx, func(sub wire.SubRef) bool { return sub.Channel == ch }))
 		done()
 	}
 	return errors.Join(failed...)

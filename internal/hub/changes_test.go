@@ -111,7 +111,7 @@ func TestJoined(t *testing.T) {
 	})
 	opened := make(chan error, 1)
 	go func() {
-		_, err := w.Open(t.Context(), a.id, talk, w.readRights(a))
+		_, err := w.Open(t.Context(), a.id, talk)
 		opened <- err
 	}()
 	<-read

@@ -11,13 +11,9 @@ import (
 	"mrci.dev/mrci/wire"
 )
 
-// ReadRights reads what a session may do in a sub-channel; an error means that
-// it may not have it open.
-type ReadRights = func(ctx context.Context, sub wire.SubRef) (channel.Rights, error)
-
 // Open opens a sub-channel in a session: as closed first, then the rights are
 // read, then it is enabled. It implements channels.Doors.
-func (h *Hub) Open(ctx context.Context, session wire.SessionID, sub wire.SubRef, rights ReadRights) (room bool, err error) {
+func (h *Hub) Open(ctx context.Context, session wire.SessionID, sub wire.SubRef) (room bool, err error) {
 	s, err := h.seat(session)
 	if err != nil {
 		return true, err
@@ -39,7 +35,7 @@ func (h *Hub) Open(ctx context.Context, session wire.SessionID, sub wire.SubRef,
 		case err != nil:
 			return true, fmt.Errorf("open sub-channel: %w", err)
 		}
-		found, err := rights(ctx, sub)
+		found, err := s.rights(ctx, sub)
 		if err != nil {
 			opening.Withdraw()
 			return true, err
@@ -86,7 +82,7 @@ func (h *Hub) OpenSubs(session wire.SessionID) (open, writable wire.SubList) {
 // judge reads the rights again in everything that the session has open and that
 // which selects: it closes what may not be open any more, and sets where the
 // session may cast. The caller has taken s.opening.
-func (s *Seat) judge(ctx context.Context, which func(wire.SubRef) bool, rights ReadRights) error {
+func (s *Seat) judge(ctx context.Context, which func(wire.SubRef) bool) error {
 	var (
 		lost   []bus.Loss
 		failed []error
@@ -95,7 +91,7 @@ func (s *Seat) judge(ctx context.Context, which func(wire.SubRef) bool, rights R
 		if !held.Open() || !which(held.Sub()) {
 			continue
 		}
-		found, err := rights(ctx, held.Sub())
+		found, err := s.rights(ctx, held.Sub())
 		if err == nil {
 			held.SetWritable(found.MayCast())
 			continue
@@ -124,7 +120,9 @@ func refused(err error) bool {
 	return ok || gone(err)
 }
 
-// rights reads what the session may do as it is now.
+// rights reads what the session may do in a sub-channel, as it is stored and under
+// the override that the session has at this moment; an error means that it may not
+// have it open.
 func (s *Seat) rights(ctx context.Context, sub wire.SubRef) (channel.Rights, error) {
 	view := s.occupant.View()
 	if view.User == nil {
@@ -138,11 +136,11 @@ func (s *Seat) rights(ctx context.Context, sub wire.SubRef) (channel.Rights, err
 }
 
 // errLevel says that a sub-channel is not for the session's level.
-var errLevel = module.Invalid("Your level in the channel does not allow this sub-channel.")
+var errLevel = module.Invalid("Your level in the channel has changed meanwhile; the sub-channel is not open.")
 
 // Set sets the owner override of a session and judges anew what it has open. It
 // implements channels.Overrides.
-func (h *Hub) Set(ctx context.Context, session wire.SessionID, on bool, rights ReadRights) error {
+func (h *Hub) Set(ctx context.Context, session wire.SessionID, on bool) error {
 	s, err := h.seat(session)
 	if err != nil {
 		return err
@@ -167,10 +165,10 @@ func (h *Hub) Set(ctx context.Context, session wire.SessionID, on bool, rights R
 		return errNoSession
 	}
 	ctx = context.WithoutCancel(ctx) // nothing stops what has to follow
-	err = s.judge(ctx, func(wire.SubRef) bool { return true }, rights)
+	err = s.judge(ctx, func(wire.SubRef) bool { return true })
 	if err != nil && on {
 		s.occupant.SetOverride(ctx, view.User.ID, false)
-		err = errors.Join(err, s.judge(ctx, func(wire.SubRef) bool { return true }, rights))
+		err = errors.Join(err, s.judge(ctx, func(wire.SubRef) bool { return true }))
 	}
 	return err
 }

@@ -40,7 +40,7 @@ func TestOpen(t *testing.T) {
 
 	w.open(a, subs[:wire.MaxOpenSubs]...)
 	w.open(a, subs[3])
-	if room, err := w.Open(t.Context(), a.id, subs[wire.MaxOpenSubs], w.readRights(a)); room || err != nil {
+	if room, err := w.Open(t.Context(), a.id, subs[wire.MaxOpenSubs]); room || err != nil {
 		t.Errorf("one too many: %v, %v", room, err)
 	}
 	if err := w.Close(t.Context(), a.id, subs[0]); err != nil {
@@ -51,14 +51,14 @@ func TestOpen(t *testing.T) {
 
 	// What goes wrong leaves nothing behind.
 	w.rights.change(func() { w.rights.failing = errDisk })
-	_, err := w.Open(t.Context(), a.id, subs[0], w.readRights(a))
+	_, err := w.Open(t.Context(), a.id, subs[0])
 	if !errors.Is(err, errDisk) {
 		t.Errorf("rights that cannot be read: %v", err)
 	}
 	w.rights.change(func() { w.rights.failing = nil })
 	gone := w.sub(9, 9, false)
 	gone.Channel = 10
-	_, err = w.Open(t.Context(), a.id, gone, w.readRights(a))
+	_, err = w.Open(t.Context(), a.id, gone)
 	if !errors.Is(err, channel.ErrNoSubChannel) {
 		t.Errorf("a sub-channel that there is not: %v", err)
 	}
@@ -74,14 +74,13 @@ func TestNobody(t *testing.T) {
 	gone.Leave()
 	ended, end := context.WithCancel(t.Context())
 	end()
-	ok := func(context.Context, wire.SubRef) (channel.Rights, error) { return channel.Rights{}, nil }
 	for _, id := range []wire.SessionID{anonymous.id, gone.id, sessionID(9)} {
-		_, err := w.Open(t.Context(), id, talk, ok)
+		_, err := w.Open(t.Context(), id, talk)
 		wantErr(t, "open", err, "not logged in")
 		if open, writable := w.OpenSubs(id); open != (wire.SubList{}) || writable != open {
 			t.Errorf("open: %v", open)
 		}
-		wantErr(t, "override", w.Set(t.Context(), id, true, ok), "not logged in")
+		wantErr(t, "override", w.Set(t.Context(), id, true), "not logged in")
 		wantErr(t, "request", w.Request(id, sessionID(1)), "")
 		if links := w.Links(id); len(links) != 0 {
 			t.Errorf("links: %v", links)
@@ -100,7 +99,7 @@ func TestNobody(t *testing.T) {
 		t.Error("who has left waits for a link")
 	}
 	a := w.guest(3)
-	_, err := w.Open(ended, a.id, talk, ok)
+	_, err := w.Open(ended, a.id, talk)
 	wantErr(t, "open of a call that was given up", err, "canceled")
 	wantErr(t, "close of a call that was given up", w.Close(ended, a.id, talk), "canceled")
 	if _, err := w.Turn(ended); err == nil {
@@ -138,7 +137,7 @@ func TestOpenAgainstChange(t *testing.T) {
 			a.logout()
 		}
 	}
-	_, err := w.Open(t.Context(), a.id, other, w.readRights(a))
+	_, err := w.Open(t.Context(), a.id, other)
 	wantErr(t, "open", err, "not logged in")
 	a.login(2)
 	if open, _ := w.OpenSubs(a.id); open != (wire.SubList{}) {
@@ -157,7 +156,7 @@ func TestOpenAgainstRevocations(t *testing.T) {
 	for range 200 {
 		var group sync.WaitGroup
 		for _, g := range all {
-			group.Go(func() { _, _ = w.Open(t.Context(), g.id, talk, w.readRights(g)) })
+			group.Go(func() { _, _ = w.Open(t.Context(), g.id, talk) })
 		}
 		group.Go(func() {
 			done, err := w.Turn(t.Context())
@@ -195,7 +194,7 @@ func TestOverride(t *testing.T) {
 	w.open(a, outside)
 	w.open(b, outside)
 	a.news()
-	set := func(on bool) error { return w.Set(t.Context(), a.id, on, w.readRights(a)) }
+	set := func(on bool) error { return w.Set(t.Context(), a.id, on) }
 	cast := func() { w.Cast(a.id, wire.Text, []byte("x")) }
 	cast()
 	b.heard("read-only")
@@ -255,7 +254,7 @@ func TestOverrideOfWhom(t *testing.T) {
 			g.sets = end
 		}
 		seat := w.Join(sessionID(50), g, a.door) // the same session, seen when it is looked at
-		go func() { done <- w.Set(ctx, sessionID(50), true, w.readRights(a)) }()
+		go func() { done <- w.Set(ctx, sessionID(50), true) }()
 		<-looked
 		meanwhile(end)
 		turn()

@@ -178,7 +178,7 @@ func TestPeersAtOnce(t *testing.T) {
 			for range 40 {
 				g := w.stranger(n + 1)
 				g.login(n + 1)
-				_, _ = w.Open(t.Context(), g.id, talk, w.readRights(g))
+				_, _ = w.Open(t.Context(), g.id, talk)
 				for peer := range 8 {
 					_ = w.Request(g.id, sessionID(peer+1))
 					_ = w.Relay(g.id, sessionID(peer+1), wire.Text, []byte("x"))

@@ -147,7 +147,7 @@ func TestLastWord(t *testing.T) {
 		for n, g := range all {
 			group.Go(func() { // opens and closes
 				for i := range 6 {
-					_, _ = w.Open(t.Context(), g.id, subs[(n+i)%len(subs)], w.readRights(g))
+					_, _ = w.Open(t.Context(), g.id, subs[(n+i)%len(subs)])
 					if i%2 == 1 {
 						_ = w.Close(t.Context(), g.id, subs[(n+i+1)%len(subs)])
 					}

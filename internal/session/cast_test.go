@@ -14,7 +14,6 @@ import (
 
 	"mrci.dev/mrci/internal/bus"
 	"mrci.dev/mrci/internal/bus/bustest"
-	"mrci.dev/mrci/internal/channel"
 	"mrci.dev/mrci/internal/host/hosttest"
 	"mrci.dev/mrci/internal/session"
 	"mrci.dev/mrci/module"
@@ -79,10 +78,7 @@ func (st *stage) logIn() {
 	st.t.Helper()
 	st.Call("login", "-rank 1")
 	fence(st.t, st.Client)
-	rights := func(context.Context, wire.SubRef) (channel.Rights, error) {
-		return channel.Rights{Level: wire.Owner, Sub: channel.SubChannel{Lowest: wire.Public, Active: true}}, nil
-	}
-	if ok, err := st.hub.Open(st.t.Context(), st.id, room, rights); !ok || err != nil {
+	if ok, err := st.hub.Open(st.t.Context(), st.id, room); !ok || err != nil {
 		st.t.Fatalf("open: %v, %v", ok, err)
 	}
 }

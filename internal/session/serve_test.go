@@ -15,6 +15,7 @@ import (
 	"mrci.dev/mrci/internal/account"
 	"mrci.dev/mrci/internal/builtin/peers"
 	"mrci.dev/mrci/internal/bus"
+	"mrci.dev/mrci/internal/channel"
 	"mrci.dev/mrci/internal/conn"
 	"mrci.dev/mrci/internal/host/hosttest"
 	"mrci.dev/mrci/internal/hub"
@@ -113,6 +114,13 @@ type memory struct{}
 func (memory) Reserve(int) bool { return true }
 func (memory) Release(int)      {}
 
+// owners: everybody owns every channel.
+type owners struct{}
+
+func (owners) Rights(context.Context, channel.Caller, wire.ChannelID, wire.SubID) (channel.Rights, error) {
+	return channel.Rights{Level: wire.Owner, Sub: channel.SubChannel{Lowest: wire.Public, Active: true}}, nil
+}
+
 // serve starts a server with the test's commands and those that the test adds,
 // and stops it at the end of the test.
 func serve(t *testing.T, change func(*server), more ...*module.Command) *server {
@@ -133,7 +141,7 @@ func serve(t *testing.T, change func(*server), more ...*module.Command) *server 
 		change(s)
 	}
 	release := make(chan struct{})
-	s.hub = hub.New(hub.Config{Bus: s.bus, Settings: func() hub.Settings { return hub.Settings{} }})
+	s.hub = hub.New(hub.Config{Bus: s.bus, Rights: owners{}, Settings: func() hub.Settings { return hub.Settings{} }})
 	s.free = sync.OnceFunc(func() { close(release) })
 	var builtins []registry.Builtin
 	for _, c := range append(commands(release), more...) {

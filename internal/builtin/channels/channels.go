@@ -72,26 +72,22 @@ type Events interface {
 	Changed(ctx context.Context, id wire.AsyncID, payload wire.Payload, change channel.Change) error
 }
 
-// ReadRights reads what the user of a session may do in a sub-channel, as it is
-// stored at that moment, and under the override that the session has at that
-// moment. An error means that the sub-channel may not be open in the session:
-// it is gone, it is not allowed, or nobody knows.
-type ReadRights = func(ctx context.Context, sub wire.SubRef) (channel.Rights, error)
-
-// Doors are the sub-channels that the sessions of this host have open.
+// Doors are the sub-channels that the sessions of this host have open. They read
+// the rights of a session themselves: as they are stored, and under the override
+// that the session has at that moment.
 type Doors interface {
-	// Open opens a sub-channel: it inserts it as closed, then calls rights, then
-	// enables it, for casting too if MayCast. So a change that is stored before
-	// rights reads is seen there, and one that is stored later finds the
+	// Open opens a sub-channel: it inserts it as closed, then reads the rights,
+	// then enables it, for casting too if the session may cast. So a change that is
+	// stored before that is seen, and one that is stored later finds the
 	// sub-channel inserted and closes it, as if it had been open before: that is
-	// no error. An error of rights leaves the sub-channel closed, and Open
-	// returns it.
+	// no error. When the sub-channel is gone, is not for the session's level any
+	// more, or nobody knows, it stays closed, and Open says why.
 	//
 	// When Open returns, casts arrive and go out, and the peers are told (PEER_STAT,
 	// commands 7, open_sub_ch). What is open already stays as it is. room is
 	// false, and nothing happens, when the session has wire.MaxOpenSubs others
 	// open.
-	Open(ctx context.Context, session wire.SessionID, sub wire.SubRef, rights ReadRights) (room bool, err error)
+	Open(ctx context.Context, session wire.SessionID, sub wire.SubRef) (room bool, err error)
 	// Close closes a sub-channel, and does nothing if it is not open. When it
 	// returns, no cast arrives from there or goes there.
 	Close(ctx context.Context, session wire.SessionID, sub wire.SubRef) error
@@ -104,14 +100,14 @@ type Doors interface {
 // session that logout clears.
 type Overrides interface {
 	// Set stores the flag, so that module.Session.Override and Held show it, and
-	// after that calls rights for every sub-channel that the session has open or
-	// is about to open: it closes where there is an error, and elsewhere the
-	// session may cast from now on if MayCast, be that more or less than before.
+	// after that reads the rights in every sub-channel that the session has open or
+	// is about to open: it closes what may not be open, and elsewhere the session
+	// may cast from now on as the rights say, be that more or less than before.
 	// When Set returns, nothing is delivered, received or started under the old
 	// level (commands 1.3). After an error of its own the flag is off, and all
 	// is closed that could not be judged. A call whose ctx has ended does not
 	// store the flag; once it is stored nothing stops what has to follow.
-	Set(ctx context.Context, session wire.SessionID, on bool, rights ReadRights) error
+	Set(ctx context.Context, session wire.SessionID, on bool) error
 	// Held reports whether a session of the user has the flag.
 	Held(user wire.UserID) bool
 }

@@ -34,7 +34,7 @@ func (c commands) runOpenSub(ctx context.Context, call *module.Call) error {
 	if err != nil {
 		return explain(err)
 	}
-	room, err := c.Doors.Open(ctx, call.Session().ID, wire.SubRef{Channel: found.Channel.ID, Sub: found.Sub.ID}, c.rights(call))
+	room, err := c.Doors.Open(ctx, call.Session().ID, wire.SubRef{Channel: found.Channel.ID, Sub: found.Sub.ID})
 	switch {
 	case err != nil:
 		return explain(err)
@@ -42,21 +42,6 @@ func (c commands) runOpenSub(ctx context.Context, call *module.Call) error {
 		return module.Fail(wire.ExecutionFail, "You have %d sub-channels open, which is the most; close one with close_sub_ch first.", wire.MaxOpenSubs)
 	}
 	return nil
-}
-
-// rights reads the rights of the call's session in what it may have open.
-func (c commands) rights(call *module.Call) ReadRights {
-	return func(ctx context.Context, sub wire.SubRef) (channel.Rights, error) {
-		who, err := caller(call)
-		if err != nil {
-			return channel.Rights{}, err
-		}
-		found, err := c.Rules.Rights(ctx, who, sub.Channel, sub.Sub)
-		if err == nil && !found.MayOpen() {
-			err = module.Invalid("Your level in the channel has changed meanwhile; the sub-channel is not open.")
-		}
-		return found, err
-	}
 }
 
 func (c commands) closeSub() *module.Command {
@@ -134,7 +119,7 @@ func (c commands) override() *module.Command {
 				return err
 			}
 			on, session := call.Args.Bool("state"), call.Session().ID
-			if err := c.Overrides.Set(ctx, session, on, c.rights(call)); err != nil {
+			if err := c.Overrides.Set(ctx, session, on); err != nil {
 				return err
 			}
 			c.Log.Info("owner override", "on", on, "session", session, "user", who.User)

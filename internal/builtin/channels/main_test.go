@@ -37,6 +37,8 @@ type event struct {
 // what it is told, and lets one session open sub-channels and hold the
 // override.
 type outside struct {
+	rules *channel.Service
+
 	turn    bool // somebody has it
 	events  []event
 	failing error                 // of Changed
@@ -73,7 +75,7 @@ func (o *outside) mine(id wire.SessionID) {
 	}
 }
 
-func (o *outside) Open(ctx context.Context, id wire.SessionID, sub wire.SubRef, rights channels.ReadRights) (bool, error) {
+func (o *outside) Open(ctx context.Context, id wire.SessionID, sub wire.SubRef) (bool, error) {
 	o.mine(id)
 	o.doors = append(o.doors, fmt.Sprint("open ", sub))
 	if slices.Contains(o.open[:], sub) {
@@ -86,7 +88,7 @@ func (o *outside) Open(ctx context.Context, id wire.SessionID, sub wire.SubRef, 
 	if o.meanwhile != nil {
 		o.meanwhile()
 	}
-	r, err := rights(ctx, sub)
+	r, err := o.rights(ctx, sub)
 	if err != nil {
 		return true, err
 	}
@@ -96,6 +98,18 @@ func (o *outside) Open(ctx context.Context, id wire.SessionID, sub wire.SubRef, 
 	}
 	return true, nil
 }
+
+// rights reads what the session may do; errShut: not have it open.
+func (o *outside) rights(ctx context.Context, sub wire.SubRef) (channel.Rights, error) {
+	who := channel.Caller{User: o.session.User.ID, Override: o.session.Override}
+	r, err := o.rules.Rights(ctx, who, sub.Channel, sub.Sub)
+	if err == nil && !r.MayOpen() {
+		err = errShut
+	}
+	return r, err
+}
+
+var errShut = module.Invalid("It is shut.")
 
 func (o *outside) Close(_ context.Context, id wire.SessionID, sub wire.SubRef) error {
 	o.mine(id)
@@ -112,7 +126,7 @@ func (o *outside) OpenSubs(id wire.SessionID) (open, writable wire.SubList) {
 }
 
 // Set runs on the goroutine of the command, as all that reads the session.
-func (o *outside) Set(ctx context.Context, id wire.SessionID, on bool, rights channels.ReadRights) error {
+func (o *outside) Set(ctx context.Context, id wire.SessionID, on bool) error {
 	o.mine(id)
 	o.sets = append(o.sets, on)
 	if o.refuse != nil {
@@ -123,7 +137,7 @@ func (o *outside) Set(ctx context.Context, id wire.SessionID, on bool, rights ch
 		if sub == (wire.SubRef{}) {
 			continue
 		}
-		r, err := rights(ctx, sub)
+		r, err := o.rights(ctx, sub)
 		if err != nil {
 			o.open[i] = wire.SubRef{}
 		}
@@ -142,7 +156,6 @@ type fixture struct {
 	*outside
 	t         *testing.T
 	db        *store.Store
-	rules     *channel.Service
 	commands  []*module.Command
 	log       *bytes.Buffer
 	subs      int // max_sub_channels
