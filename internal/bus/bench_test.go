@@ -31,6 +31,9 @@ func (c *counter) Offer(frames []byte) (queued, written uint64, ok bool) {
 func (c *counter) OfferCopy(frames []byte) (queued, written uint64, ok bool) {
 	return c.Offer(slices.Clone(frames))
 }
+func (c *counter) OfferShared(frames []byte, _ bus.Owner) (queued, written uint64, ok bool) {
+	return c.Offer(frames)
+}
 func (c *counter) Overrun() {}
 func (c *counter) Flush()   { c.Kick() }
 func (c *counter) Kick() {

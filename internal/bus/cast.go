@@ -2,7 +2,6 @@ package bus
 
 import (
 	"math/bits"
-	"slices"
 
 	"mrci.dev/mrci/wire"
 )
@@ -30,8 +29,8 @@ func (b *Memory) delivery() *delivery { return newDelivery(uint64(b.pace.Load())
 // Cast implements Member.
 func (m *member) Cast(frames []byte) Sent { return m.cast(frames, false) }
 
-// CastCopy implements Member. A few receivers get copies of their own, whose
-// memory is pooled; more share one, which is left to the garbage collector.
+// CastCopy implements Member. A few receivers get copies of their own, which go
+// together with what else is queued there; more share one.
 func (m *member) CastCopy(frames []byte) Sent { return m.cast(frames, true) }
 
 func (m *member) cast(frames []byte, reused bool) Sent {
@@ -44,17 +43,18 @@ func (m *member) cast(frames []byte, reused bool) Sent {
 		for _, s := range subs {
 			most += len(s.holders) - 1
 		}
-		copies := reused && most <= fewDoors
-		if reused && !copies {
-			frames = slices.Clone(frames)
-		}
-		m.eachListener(subs, func(h *holder) {
-			if copies {
-				d.offerCopy(h.door, frames)
-			} else {
-				d.offer(h.door, frames)
+		switch {
+		case !reused:
+			m.eachListener(subs, func(h *holder) { d.offer(h.door, frames) })
+		case most <= fewDoors:
+			m.eachListener(subs, func(h *holder) { d.offerCopy(h.door, frames) })
+		default:
+			copied, owner := share(frames)
+			m.eachListener(subs, func(h *holder) { d.offerShared(h.door, copied, owner) })
+			if owner != nil {
+				owner.Release()
 			}
-		})
+		}
 	})
 	return d.finish()
 }

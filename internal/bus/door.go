@@ -14,8 +14,11 @@ type Door interface {
 	// and ends nothing. ok is false when the queue takes nothing any more; the
 	// caller calls Overrun when it holds no lock.
 	Offer(frames []byte) (queued, written uint64, ok bool)
-	// OfferCopy is Offer for frames that the caller uses again.
+	// OfferCopy is Offer for frames that the caller uses again. OfferShared is
+	// Offer for frames whose owner uses their memory again when all have released
+	// them.
 	OfferCopy(frames []byte) (queued, written uint64, ok bool)
+	OfferShared(frames []byte, owner Owner) (queued, written uint64, ok bool)
 	// Overrun ends a client whose queue's bound was passed. It does nothing for
 	// another.
 	Overrun()
@@ -37,14 +40,15 @@ type Door interface {
 // noDoor is the door of a session that gets events alone.
 type noDoor struct{}
 
-func (noDoor) Offer([]byte) (queued, written uint64, ok bool)     { return 0, 0, false }
-func (noDoor) OfferCopy([]byte) (queued, written uint64, ok bool) { return 0, 0, false }
-func (noDoor) Overrun()                                           {}
-func (noDoor) Flush()                                             {}
-func (noDoor) Kick()                                              {}
-func (noDoor) Progress() (queued, written uint64)                 { return 0, 0 }
-func (noDoor) Await(_ uint64, f func()) (stop func())             { f(); return func() {} }
-func (noDoor) Stalled() time.Duration                             { return 0 }
+func (noDoor) Offer([]byte) (queued, written uint64, ok bool)              { return 0, 0, false }
+func (noDoor) OfferCopy([]byte) (queued, written uint64, ok bool)          { return 0, 0, false }
+func (noDoor) OfferShared([]byte, Owner) (queued, written uint64, ok bool) { return 0, 0, false }
+func (noDoor) Overrun()                                                    {}
+func (noDoor) Flush()                                                      {}
+func (noDoor) Kick()                                                       {}
+func (noDoor) Progress() (queued, written uint64)                          { return 0, 0 }
+func (noDoor) Await(_ uint64, f func()) (stop func())                      { f(); return func() {} }
+func (noDoor) Stalled() time.Duration                                      { return 0 }
 
 // maxStall is how long a writer may stand in a write and still count as one
 // that moves: senders wait for nobody else (protocol 9).
@@ -89,6 +93,16 @@ func (d *delivery) offer(door Door, frames []byte) (end uint64, ok bool) {
 // offerCopy is offer for frames that the caller uses again.
 func (d *delivery) offerCopy(door Door, frames []byte) {
 	queued, written, ok := door.OfferCopy(frames)
+	d.offered(door, len(frames), queued, written, ok)
+}
+
+// offerShared is offer for frames with an owner; nil: none.
+func (d *delivery) offerShared(door Door, frames []byte, owner Owner) {
+	if owner == nil {
+		d.offer(door, frames)
+		return
+	}
+	queued, written, ok := door.OfferShared(frames, owner)
 	d.offered(door, len(frames), queued, written, ok)
 }
 

@@ -31,6 +31,30 @@ func (c *Conn) Offer(b []byte) (queued, written uint64, ok bool) {
 	return q.written + uint64(q.bytes), q.written, !q.full
 }
 
+// Owner has the memory of bytes that several queues hold, see OfferShared.
+type Owner = interface {
+	Keep()
+	Release()
+}
+
+// OfferShared is Offer for frames whose memory is used again: it keeps them when
+// it has queued them, and releases them when they have been written or dropped.
+func (c *Conn) OfferShared(b []byte, owner Owner) (queued, written uint64, ok bool) {
+	q := &c.queue
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.full || q.sealed {
+		return q.written, q.written, false
+	}
+	if len(b) > 0 {
+		owner.Keep()
+		q.pieces = append(q.pieces, piece{b: b, memory: owner})
+		q.bytes += len(b) + pieceOverhead
+		q.full = q.bytes > c.cfg.QueueBytes
+	}
+	return q.written + uint64(q.bytes), q.written, !q.full
+}
+
 // OfferCopy is Offer for frames that the caller uses again.
 func (c *Conn) OfferCopy(b []byte) (queued, written uint64, ok bool) {
 	q := &c.queue

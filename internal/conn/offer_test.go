@@ -22,7 +22,7 @@ func TestOfferPastTheBound(t *testing.T) {
 			for ok := true; ok; offered++ {
 				_, _, ok = c.Offer(frame)
 			}
-			if want := cfg.QueueBytes/(len(frame)+32) + 1; offered != want {
+			if want := cfg.QueueBytes/(len(frame)+40) + 1; offered != want {
 				t.Errorf("the bound was passed by frame %d, want %d", offered, want)
 			}
 			if c.Cause() != nil {
@@ -62,7 +62,7 @@ func TestAwaitAndStalled(t *testing.T) {
 		first, second := frames(100), frames(200)
 		at, _, _ := c.Offer(first)
 		end, _, _ := c.Offer(second)
-		if queued, written := c.Progress(); queued != end || written != 0 || end != uint64(len(first)+len(second)+64) {
+		if queued, written := c.Progress(); queued != end || written != 0 || end != uint64(len(first)+len(second)+80) {
 			t.Errorf("Progress() = %d, %d; Offer returned %d", queued, written, end)
 		}
 		if c.Stalled() != 0 {

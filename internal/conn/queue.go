@@ -18,7 +18,7 @@ const (
 	chunkSize = 8 << 10
 	// pieceOverhead is what a queued piece costs besides its bytes. It counts,
 	// so that a flood of empty frames cannot hide from the bound.
-	pieceOverhead = 32
+	pieceOverhead = 40
 )
 
 // writeBuffer has room for one write and the overhead of its TLS records.
@@ -31,9 +31,9 @@ var (
 	chunkPool = sync.Pool{New: func() any { return &writeBuffer{b: make([]byte, chunkSize)} }}
 )
 
-// putWriteBuffer gives a buffer back to its pool. One that has grown is left to
-// the garbage collector.
-func putWriteBuffer(w *writeBuffer) {
+// Release gives a buffer back to its pool. One that has grown is left to the
+// garbage collector.
+func (w *writeBuffer) Release() {
 	switch cap(w.b) {
 	case chunkSize:
 		chunkPool.Put(w)
@@ -43,13 +43,20 @@ func putWriteBuffer(w *writeBuffer) {
 	}
 }
 
-// piece is a row of bytes to be written. A piece may lie in a pooled buffer,
-// several small ones in one; the last of them names it, and gives it back to
-// the pool when it has been copied or written. Other pieces are shared and never
-// changed.
+// piece is a row of bytes to be written. Its memory is released when it has been
+// copied or written; nil: it is not used again, or a piece behind it has it too
+// and releases it.
 type piece struct {
-	b     []byte
-	chunk *writeBuffer
+	b      []byte
+	memory interface{ Release() }
+}
+
+// release gives the piece's memory back, once.
+func (p *piece) release() {
+	if p.memory != nil {
+		p.memory.Release()
+		p.memory = nil
+	}
 }
 
 // sendQueue holds what a client has not been sent yet.
@@ -114,7 +121,7 @@ func (q *sendQueue) copyLocked(b []byte) (cost int) {
 			cost += q.chunkLocked(b[:n])
 		} else {
 			w := writePool.Get().(*writeBuffer)
-			q.pieces = append(q.pieces, piece{b: append(w.b[:0], b[:n]...), chunk: w})
+			q.pieces = append(q.pieces, piece{b: append(w.b[:0], b[:n]...), memory: w})
 			cost += n + pieceOverhead
 		}
 		b = b[n:]
@@ -133,9 +140,9 @@ func (q *sendQueue) chunkLocked(b []byte) int {
 		q.tailUsed += len(b)
 		return len(b)
 	default:
-		q.pieces[q.tailAt].chunk = nil
+		q.pieces[q.tailAt].memory = nil
 	}
-	q.pieces = append(q.pieces, piece{b: append(q.tail.b[q.tailUsed:q.tailUsed], b...), chunk: q.tail})
+	q.pieces = append(q.pieces, piece{b: append(q.tail.b[q.tailUsed:q.tailUsed], b...), memory: q.tail})
 	q.tailAt = last + 1
 	q.tailUsed += len(b)
 	return len(b) + pieceOverhead
@@ -185,10 +192,8 @@ func (q *sendQueue) drop() {
 }
 
 func (q *sendQueue) dropLocked() {
-	for _, p := range q.pieces {
-		if p.chunk != nil {
-			putWriteBuffer(p.chunk)
-		}
+	for i := range q.pieces {
+		q.pieces[i].release()
 	}
 	q.written += uint64(q.bytes)
 	q.pieces, q.tail, q.bytes = nil, nil, 0
@@ -370,10 +375,7 @@ func (q *sendQueue) gather() bool {
 		p := &q.taken[q.next]
 		out = append(out, p.b...)
 		q.held += len(p.b) + pieceOverhead
-		if p.chunk != nil {
-			putWriteBuffer(p.chunk)
-			p.chunk = nil
-		}
+		p.release()
 	}
 	q.rest = out
 	return true
@@ -409,7 +411,7 @@ func (q *sendQueue) buffer(size int) []byte {
 
 func (q *sendQueue) releaseBuffer() {
 	if q.buf != nil {
-		putWriteBuffer(q.buf)
+		q.buf.Release()
 		q.buf = nil
 	}
 }
@@ -417,9 +419,7 @@ func (q *sendQueue) releaseBuffer() {
 // take moves what is queued to the writer.
 func (q *sendQueue) take() bool {
 	for i := range q.taken {
-		if chunk := q.taken[i].chunk; chunk != nil {
-			putWriteBuffer(chunk)
-		}
+		q.taken[i].release()
 		q.taken[i] = piece{}
 	}
 	spare := q.taken[:0]

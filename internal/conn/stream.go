@@ -340,7 +340,7 @@ func (b *below) flush(s *stream, block bool) error {
 		if n < len(rest) {
 			b.sending.b = rest[:copy(rest, rest[n:])]
 		} else {
-			putWriteBuffer(b.sending)
+			b.sending.Release()
 			b.sending = nil
 		}
 		if err != nil {

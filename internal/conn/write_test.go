@@ -31,6 +31,30 @@ func numbered(sender, number, size int) []byte {
 	return wire.AppendFrame(nil, wire.Bytes, 256, wire.BranchID(sender), payload)
 }
 
+// spoil makes frames useless.
+func spoil(b []byte) {
+	for i := range b {
+		b[i] = 0xee
+	}
+}
+
+// owner spoils its bytes when nobody holds them any more.
+type owner struct {
+	b    []byte
+	held atomic.Int32
+}
+
+func (o *owner) Keep() { o.held.Add(1) }
+
+func (o *owner) Release() {
+	switch held := o.held.Add(-1); {
+	case held == 0:
+		spoil(o.b)
+	case held < 0:
+		panic("released too often")
+	}
+}
+
 // moody reads pieces of any size, and now and then not at all.
 type moody struct {
 	io.Reader
@@ -57,7 +81,7 @@ func TestOrder(t *testing.T) {
 				group.Go(func() {
 					for number := range each {
 						frame := numbered(sender, number, 1+random.IntN(1<<random.IntN(21)))
-						switch queue := random.IntN(4); queue {
+						switch queue := random.IntN(5); queue {
 						case 0, 1:
 							queued := c.Append
 							if queue == 1 {
@@ -77,9 +101,15 @@ func TestOrder(t *testing.T) {
 								t.Error("an offer was not taken")
 								return
 							}
-							for i := range frame {
-								frame[i] = 0xee
+							spoil(frame)
+						case 4:
+							o := &owner{b: frame}
+							o.Keep()
+							if _, _, ok := c.OfferShared(frame, o); !ok {
+								t.Error("an offer was not taken")
+								return
 							}
+							o.Release()
 						}
 						switch random.IntN(4) {
 						case 0:
@@ -139,6 +169,68 @@ func TestChunksAreShared(t *testing.T) {
 		t.Errorf("%d bytes of memory count as %d", held, c.Queued())
 	}
 	c.End(conn.ErrClosed)
+}
+
+// What several queues hold is released when all have written or dropped it, and
+// what a queue does not take is not kept.
+func TestSharedIsReleased(t *testing.T) {
+	cfg, _ := config(clear)
+	cfg.QueueBytes = 300 << 10
+	one, _ := connect(t, clear, cfg)
+	nc := &stopped{script: script{stream: header()}, stop: make(chan struct{})}
+	two, err := conn.Accept(t.Context(), nc, &cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []*owner
+	want := frames(50 << 10)
+	taken := 0
+	for n := range 10 {
+		o := &owner{b: bytes.Clone(want)}
+		o.Keep()
+		if _, _, ok := one.OfferShared(o.b, o); !ok && n < 5 {
+			t.Fatalf("offer %d was not taken", n)
+		} else if ok {
+			taken++
+		}
+		two.OfferShared(o.b, o)
+		o.Release()
+		all = append(all, o)
+	}
+	if taken != 5 {
+		t.Fatalf("%d offers were taken", taken)
+	}
+	if held := all[0].held.Load(); held != 2 {
+		t.Errorf("two queues hold it, and %d have kept it", held)
+	}
+	if held := all[9].held.Load(); held != 0 {
+		t.Errorf("no queue has taken it, and %d have kept it", held)
+	}
+	two.End(conn.ErrClosed)
+	if held := all[0].held.Load(); held != 1 {
+		t.Errorf("one queue holds it, and %d have kept it", held)
+	}
+	// Passing the bound drops what is queued, once Overrun says so.
+	one.Overrun()
+	for n, o := range all {
+		if held := o.held.Load(); held != 0 {
+			t.Errorf("frame %d: nothing is queued, and %d have kept it", n, held)
+		}
+	}
+
+	three, client := connect(t, clear, cfg)
+	for range 100 {
+		o := &owner{b: bytes.Clone(want)}
+		o.Keep()
+		three.OfferShared(o.b, o)
+		three.Kick()
+		o.Release()
+		got := make([]byte, len(want))
+		if _, err := io.ReadFull(client, got); err != nil || !bytes.Equal(got, want) {
+			t.Fatalf("other bytes than were offered, %v", err)
+		}
+		eventually(t, "written and released", func() bool { return o.held.Load() == 0 })
+	}
 }
 
 // A copy costs no more memory than it counts for, whatever its size.

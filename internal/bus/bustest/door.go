@@ -60,6 +60,12 @@ func (d *Door) OfferCopy(frames []byte) (queued, written uint64, ok bool) {
 	return d.Offer(bytes.Clone(frames))
 }
 
+// OfferShared implements bus.Door. The frames are kept for ever.
+func (d *Door) OfferShared(frames []byte, owner bus.Owner) (queued, written uint64, ok bool) {
+	owner.Keep()
+	return d.Offer(frames)
+}
+
 // Overrun implements bus.Door.
 func (d *Door) Overrun() {
 	d.mu.Lock()

@@ -1,10 +1,12 @@
 package bustest
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"reflect"
 	"runtime"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -111,8 +113,16 @@ func testCastCopy(t *testing.T, b bus.Bus) {
 		a.hold(t, sub, false, false)
 		all = append(all, a)
 	}
+	for _, size := range []int{9 << 10, 17 << 10, 40 << 10, 100 << 10} {
+		frames := bytes.Repeat([]byte{'z'}, size)
+		same(t, "sent", sender.CastCopy(frames).Receivers, len(all))
+		clear(frames)
+	}
 	same(t, "nothing sent", sender.CastCopy(nil).Receivers, 0)
 	for i, want := range []string{"d e f g h", "e f g h", "f g h", "g h", "h", ""} {
+		for _, size := range []int{9 << 10, 17 << 10, 40 << 10, 100 << 10} {
+			want = strings.TrimPrefix(want+" "+strings.Repeat("z", size), " ")
+		}
 		all[i].got(t, want)
 	}
 }
