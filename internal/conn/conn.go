@@ -78,8 +78,10 @@ type Conn struct {
 	// Owned by the reader.
 	partial  *readBuffer // the beginning of a frame that is still arriving
 	admitted bool        // the limit has let that frame through
-	wide     bool        // the next pooled buffer is to be of wideSize
-	readErr  error       // what ReadBatch fails with from now on
+	wide     bool        // the last pooled buffer was full
+	// wideReads: who fills a buffer gets one of wideSize next.
+	wideReads atomic.Bool
+	readErr   error // what ReadBatch fails with from now on
 
 	frameLimit atomic.Int64
 
@@ -206,6 +208,11 @@ func (c *Conn) SetHighWater(bytes int) {
 // SetFrameLimit sets the largest payload, in bytes, of frames whose header has
 // not been read yet.
 func (c *Conn) SetFrameLimit(bytes int) { c.frameLimit.Store(int64(bytes)) }
+
+// SetWideReads says whether a client that fills a read buffer of 18 KiB is read
+// from in steps of 64 KiB, while the budget has room for them. At first it is
+// not: before login a client costs less than that (DESIGN 2, promise 2).
+func (c *Conn) SetWideReads(on bool) { c.wideReads.Store(on) }
 
 // End closes the connection at once; what is queued is lost. The first cause
 // is kept. It may be called several times.

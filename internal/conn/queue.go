@@ -358,6 +358,10 @@ func (q *sendQueue) step(block bool) (done bool, err error) {
 // gather makes rest the next bytes to be written. It returns false, and gives
 // up the writer's role, when there are none.
 func (q *sendQueue) gather() bool {
+	if q.next > 0 { // written; how far behind the end of taken is does not count
+		q.taken[q.next-1].release()
+		q.taken[q.next-1].b = nil
+	}
 	if q.next == len(q.taken) && !q.take() {
 		return false
 	}

@@ -11,8 +11,8 @@ import (
 
 // Sizes of pooled read buffers, in bytes. One of readSize holds the largest
 // frame that a client may send before it has logged in, and keeps such a client
-// below 64 KiB in all. One of wideSize is for who has logged in and filled the
-// buffer before: each system call and each batch then moves more.
+// below 64 KiB in all. One of wideSize is for who may have wide reads and has
+// filled the buffer before: each system call and each batch then moves more.
 const (
 	readSize = 18 << 10
 	wideSize = 64<<10 + wire.FrameHeaderSize
@@ -57,6 +57,9 @@ func (b Batch) Release() {
 	}
 	releaseBuffer(b.buf, b.budget)
 }
+
+// nextBuffer returns an empty pooled buffer for what comes next.
+func (c *Conn) nextBuffer() *readBuffer { return c.newBuffer(c.wide && c.wideReads.Load()) }
 
 // newBuffer returns an empty pooled buffer, a wide one if there is memory for
 // it.
@@ -105,7 +108,8 @@ func (e *FrameTooLargeError) Unwrap() error { return wire.ErrTooLarge }
 // than the limit is a *FrameTooLargeError, returned when the frames before it
 // have been; the end of the stream is io.EOF between frames and
 // io.ErrUnexpectedEOF within one. After an error, which gives all memory back,
-// every later call fails with it too. The caller releases the batch.
+// every later call fails with it too. The caller releases the batch, and calls
+// DropInput when it stops without an error.
 func (c *Conn) ReadBatch() (Batch, error) {
 	for c.readErr == nil {
 		if c.partial != nil {
@@ -164,11 +168,15 @@ func (c *Conn) cut(whole int) Batch {
 	buf := c.partial
 	rest := buf.b[whole:buf.n]
 	c.partial, c.admitted = nil, false
-	c.wide = buf.n == len(buf.b) && !buf.alone && int(c.frameLimit.Load()) > readSize
+	c.wide = buf.n == len(buf.b) && !buf.alone
 	if len(rest) > 0 {
 		// At most of wideSize: what is read into the buffer of one frame ends
 		// with it.
-		next := c.newBuffer(c.wide || len(rest) > readSize)
+		next := c.nextBuffer()
+		if len(rest) > len(next.b) {
+			readPool.Put(next)
+			next = c.newBuffer(true)
+		}
 		if len(rest) > len(next.b) {
 			c.readErr = ErrInputBudget
 		}
@@ -204,6 +212,15 @@ func (c *Conn) makeRoom(need int) error {
 	releaseBuffer(buf, c.cfg.Budget)
 	c.partial = grown
 	return nil
+}
+
+// DropInput gives back the memory of a frame that has not arrived whole; later
+// calls of ReadBatch fail. It belongs to the reader, who calls it at the end.
+func (c *Conn) DropInput() {
+	if c.readErr == nil {
+		c.readErr = ErrClosed
+	}
+	c.dropPartial()
 }
 
 func (c *Conn) dropPartial() {

@@ -325,10 +325,11 @@ func TestStopReading(t *testing.T) {
 // as there is memory for it; nobody else is.
 func TestWideReads(t *testing.T) {
 	const narrow = 18 << 10
-	run := func(t *testing.T, m mode, limit, memory int, done func(batch int) bool) {
+	run := func(t *testing.T, m mode, wide bool, memory int, done func(batch int) bool) {
 		cfg, budget := config(m)
-		cfg.FrameLimit, budget.limit = limit, memory
+		budget.limit = memory
 		c, client := connect(t, m, cfg)
+		c.SetWideReads(wide)
 		many := bytes.Repeat(frames(100), 4000)
 		go func() { // ends with the connection
 			for {
@@ -354,17 +355,19 @@ func TestWideReads(t *testing.T) {
 			over = done(len(batch.Bytes()))
 			batch.Release()
 		}
-		c.End(conn.ErrClosed)
-		_, _ = c.ReadBatch() // gives back what is left
+		c.DropInput()
 		checkReleased(t, budget)
+		_, err := c.ReadBatch()
+		checkError(t, err, conn.ErrClosed)
+		c.End(conn.ErrClosed)
 	}
 	for _, m := range []mode{clear, secure} {
 		t.Run(m.String(), func(t *testing.T) {
-			run(t, m, wire.MaxPayload, 0, func(batch int) bool { return batch > 2*narrow })
+			run(t, m, true, 0, func(batch int) bool { return batch > 2*narrow })
 		})
-		few := func(t *testing.T, limit, memory int) {
+		few := func(t *testing.T, wide bool, memory int) {
 			bytes := 0
-			run(t, m, limit, memory, func(batch int) bool {
+			run(t, m, wide, memory, func(batch int) bool {
 				if batch > narrow {
 					t.Fatalf("a batch of %d bytes", batch)
 				}
@@ -372,8 +375,8 @@ func TestWideReads(t *testing.T) {
 				return bytes > 4<<20
 			})
 		}
-		t.Run(m.String()+"/before login", func(t *testing.T) { few(t, 16<<10, 0) })
-		t.Run(m.String()+"/without memory", func(t *testing.T) { few(t, wire.MaxPayload, 1) })
+		t.Run(m.String()+"/before login", func(t *testing.T) { few(t, false, 0) })
+		t.Run(m.String()+"/without memory", func(t *testing.T) { few(t, true, 1) })
 	}
 }
 

@@ -101,7 +101,7 @@ func (s *stream) read(part *readBuffer) (*readBuffer, error) {
 func (s *stream) readReady(fd uintptr) bool {
 	r := &s.reading
 	if r.buf == nil {
-		r.buf = s.conn.newBuffer(s.conn.wide)
+		r.buf = s.conn.nextBuffer()
 	}
 	r.n, r.err = s.tryRead(fd, r.buf.b[r.buf.n:])
 	if r.n == 0 && errors.Is(r.err, errWouldBlock) {

@@ -218,6 +218,27 @@ func TestSharedIsReleased(t *testing.T) {
 		}
 	}
 
+	// What has been written is released though more waits behind it.
+	pipes, far := connect(t, pipe, cfg)
+	var row []*owner
+	for range 5 {
+		o := &owner{b: bytes.Clone(want)}
+		o.Keep()
+		pipes.OfferShared(o.b, o)
+		o.Release()
+		row = append(row, o)
+	}
+	pipes.Kick()
+	for n := range row {
+		if _, err := io.ReadFull(far, make([]byte, len(want))); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "written and released", func() bool { return row[n].held.Load() == 0 })
+		if n+1 < len(row) && row[n+1].held.Load() == 0 {
+			t.Fatal("released before it was written")
+		}
+	}
+
 	three, client := connect(t, clear, cfg)
 	for range 100 {
 		o := &owner{b: bytes.Clone(want)}

@@ -1,9 +1,12 @@
 package session_test
 
 import (
+	"bytes"
 	"errors"
 	"net"
+	"runtime"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -250,6 +253,41 @@ func TestStop(t *testing.T) {
 		t.Error(err)
 	}
 	sess.Stop("nobody there")
+}
+
+// A session that ends while its input waits, a frame that is not whole among it,
+// gives back the memory of all of it. The server's end looks at that.
+func TestEndWithInput(t *testing.T) {
+	for name, end := range map[string]func(s *session.Session, c *hosttest.Client){
+		"client": func(_ *session.Session, c *hosttest.Client) { c.Conn.Close() },
+		"host":   func(s *session.Session, _ *hosttest.Client) { s.Stop("bye") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := serve(t, func(s *server) { s.limits.FlushTimeout = 50 * time.Millisecond })
+			c := s.connect()
+			c.Call("login", "-rank 1")
+			fence(t, c)
+			bulk := bytes.Repeat(wire.AppendFrame(nil, wire.Text, 60_000, 0, make([]byte, 3000)), 100)
+			var group sync.WaitGroup
+			defer group.Wait()
+			group.Go(func() { // ends with the connection
+				for {
+					if _, err := c.Conn.Write(bulk); err != nil {
+						return
+					}
+				}
+			})
+			defer c.Conn.Close()
+			// Nobody reads the answers: one batch waits to be handled, another for it.
+			for s.memory().used.Load() < 128<<10 {
+				runtime.Gosched()
+			}
+			end(<-s.started, c)
+			if err := s.endReason(); err == nil {
+				t.Error("no reason")
+			}
+		})
+	}
 }
 
 // TestEndInEveryState: the client goes, whatever its calls are doing; nothing

@@ -168,6 +168,7 @@ func (s *Session) settled() {
 func (s *Session) login(user account.User) {
 	s.Log().Info("login", "user", user.Name)
 	s.conn.SetFrameLimit(wire.MaxPayload)
+	s.conn.SetWideReads(true)
 	s.conn.SetHighWater(s.cfg.Limits().Output)
 	s.budget.Store(int64(s.cfg.Limits().InputBytes))
 	s.become(user)
@@ -185,6 +186,7 @@ func (s *Session) logout() {
 	s.renewView() // nobody sets the override of who has left, or asks for a link
 	s.seat.Logout()
 	s.conn.SetFrameLimit(s.cfg.Limits().AnonymousFrame)
+	s.conn.SetWideReads(false)
 	s.conn.SetHighWater(s.cfg.Limits().AnonymousOutput)
 	s.budget.Store(int64(s.cfg.Limits().AnonymousInput))
 	s.rights = s.cfg.Registry.Offer(wire.NoRank)

@@ -109,10 +109,11 @@ func (u *users) Login(ctx context.Context, id wire.UserID) (account.User, []wire
 	return user, u.channels, err
 }
 
-type memory struct{}
+// memory counts what is reserved.
+type memory struct{ used atomic.Int64 }
 
-func (memory) Reserve(int) bool { return true }
-func (memory) Release(int)      {}
+func (m *memory) Reserve(bytes int) bool { m.used.Add(int64(bytes)); return true }
+func (m *memory) Release(bytes int)      { m.used.Add(-int64(bytes)) }
 
 // owners: everybody owns every channel.
 type owners struct{}
@@ -130,7 +131,7 @@ func serve(t *testing.T, change func(*server), more ...*module.Command) *server 
 		ended: make(chan error, 16), started: make(chan *session.Session, 16),
 		conn: conn.Config{
 			HeaderTimeout: 10 * time.Second, TLSTimeout: 10 * time.Second, WriteTimeout: 10 * time.Second,
-			QueueBytes: 64 << 20, FrameLimit: 16 << 10, Budget: memory{},
+			QueueBytes: 64 << 20, FrameLimit: 16 << 10, Budget: new(memory),
 		},
 	}
 	s.limits.AnonymousCalls = s.limits.Instances
@@ -175,9 +176,14 @@ func serve(t *testing.T, change func(*server), more ...*module.Command) *server 
 		ln.Close()
 		cancel()
 		group.Wait()
+		if used := s.memory().used.Load(); used != 0 {
+			t.Errorf("%d bytes of input memory are still reserved", used)
+		}
 	})
 	return s
 }
+
+func (s *server) memory() *memory { return s.conn.Budget.(*memory) }
 
 func (s *server) run(ctx context.Context, nc net.Conn) {
 	c, err := conn.Accept(ctx, nc, &s.conn)

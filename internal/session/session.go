@@ -276,6 +276,7 @@ func (s *Session) start() {
 
 // read hands batches to the owner until the session ends, and says why it did.
 func (s *Session) read() error {
+	defer s.conn.DropInput()
 	for {
 		// Before login nothing is read ahead: what it would be kept in counts
 		// (DESIGN 2, promise 2).
