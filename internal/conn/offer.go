@@ -17,18 +17,7 @@ type waiter struct {
 // nothing can be queued any more; the caller then calls Overrun once it holds
 // no lock. queued and written are as Progress returns them.
 func (c *Conn) Offer(b []byte) (queued, written uint64, ok bool) {
-	q := &c.queue
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if q.full || q.sealed {
-		return q.written, q.written, false
-	}
-	if len(b) > 0 {
-		q.pieces = append(q.pieces, piece{b: b})
-		q.bytes += len(b) + pieceOverhead
-		q.full = q.bytes > c.cfg.QueueBytes
-	}
-	return q.written + uint64(q.bytes), q.written, !q.full
+	return c.offer(b, func(q *sendQueue) int { return q.shareLocked(b, nil) })
 }
 
 // Owner has the memory of bytes that several queues hold, see OfferShared.
@@ -40,23 +29,19 @@ type Owner = interface {
 // OfferShared is Offer for frames whose memory is used again: it keeps them when
 // it has queued them, and releases them when they have been written or dropped.
 func (c *Conn) OfferShared(b []byte, owner Owner) (queued, written uint64, ok bool) {
-	q := &c.queue
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if q.full || q.sealed {
-		return q.written, q.written, false
-	}
-	if len(b) > 0 {
+	return c.offer(b, func(q *sendQueue) int {
 		owner.Keep()
-		q.pieces = append(q.pieces, piece{b: b, memory: owner})
-		q.bytes += len(b) + pieceOverhead
-		q.full = q.bytes > c.cfg.QueueBytes
-	}
-	return q.written + uint64(q.bytes), q.written, !q.full
+		return q.shareLocked(b, owner)
+	})
 }
 
 // OfferCopy is Offer for frames that the caller uses again.
 func (c *Conn) OfferCopy(b []byte) (queued, written uint64, ok bool) {
+	return c.offer(b, func(q *sendQueue) int { return q.copyLocked(b) })
+}
+
+// offer queues b with put, which is called with mu held and returns what it costs.
+func (c *Conn) offer(b []byte, put func(q *sendQueue) int) (queued, written uint64, ok bool) {
 	q := &c.queue
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -64,7 +49,7 @@ func (c *Conn) OfferCopy(b []byte) (queued, written uint64, ok bool) {
 		return q.written, q.written, false
 	}
 	if len(b) > 0 {
-		q.bytes += q.copyLocked(b)
+		q.bytes += put(q)
 		q.full = q.bytes > c.cfg.QueueBytes
 	}
 	return q.written + uint64(q.bytes), q.written, !q.full

@@ -121,8 +121,7 @@ func (q *sendQueue) copyLocked(b []byte) (cost int) {
 			cost += q.chunkLocked(b[:n])
 		} else {
 			w := writePool.Get().(*writeBuffer)
-			q.pieces = append(q.pieces, piece{b: append(w.b[:0], b[:n]...), memory: w})
-			cost += n + pieceOverhead
+			cost += q.shareLocked(append(w.b[:0], b[:n]...), w)
 		}
 		b = b[n:]
 	}
@@ -160,8 +159,14 @@ func (c *Conn) AppendShared(b []byte) error {
 		q.mu.Unlock()
 		return ErrClosed
 	}
-	q.pieces = append(q.pieces, piece{b: b})
-	return q.added(len(b) + pieceOverhead)
+	return q.added(q.shareLocked(b, nil))
+}
+
+// shareLocked queues b without a copy, and returns what it costs. memory is
+// released when b has been written or dropped; nil: nobody uses it again.
+func (q *sendQueue) shareLocked(b []byte, memory interface{ Release() }) int {
+	q.pieces = append(q.pieces, piece{b: b, memory: memory})
+	return len(b) + pieceOverhead
 }
 
 // added counts what was queued, checks the bound, and unlocks mu, which is

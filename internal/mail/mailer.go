@@ -135,15 +135,17 @@ func (m *Mailer) deliver(ctx context.Context, msg Message) error {
 	begin := time.Now()
 	err := m.inTurn(ctx, msg)
 	m.mu.Lock()
-	defer m.mu.Unlock()
 	m.stats.Waiting--
-	if err != nil {
+	if err == nil {
+		m.stats.Sent++
+	} else {
 		m.stats.Failed++
-		return err
 	}
-	m.stats.Sent++
-	m.log.Info("mail sent", "to", mask(msg.To), "took", time.Since(begin).Round(time.Millisecond))
-	return nil
+	m.mu.Unlock()
+	if err == nil {
+		m.log.Info("mail sent", "to", mask(msg.To), "took", time.Since(begin).Round(time.Millisecond))
+	}
+	return err
 }
 
 // inTurn sends when few enough others do.
