@@ -275,30 +275,38 @@ func TestRelayLarge(t *testing.T) {
 	s.settled("all has arrived", "")
 }
 
-// fillLink has a session send to a peer that does not read, on branches of
-// their own, until a call waits, and returns its branch.
-func (s *stage) fillLink(from, peer string) (waiting uint16, sent int) {
+// fillLink has a session send to a peer that does not read until a call fails,
+// and returns how many came before it. The peer's socket takes nothing more
+// then: it had five seconds.
+func (s *stage) fillLink(from, peer string) (sent int) {
 	s.t.Helper()
 	c := s.clients[from]
-	frame := bare.Cat(s.id(peer), make([]byte, 64<<10))
-	id := c.Cmd("to_peer")
-	for branch := uint16(1); ; branch++ {
-		c.Write(bare.Frame{Type: bare.Bytes, Cmd: id, Branch: branch, Payload: frame}.Raw())
-		// Behind it, a call that is answered at once: if the frame has not been
-		// by then, it waits.
-		c.Fence()
-		got := c.SoFar()
-		switch {
-		case len(got) == 0:
-			return branch, sent
-		case len(got) == 1 && got[0].Code() == 1 && got[0].Branch == branch:
-			sent++
-		default:
-			s.t.Fatalf("branch %d: %v", branch, got)
+	id, data := c.Cmd("to_peer"), make([]byte, 64<<10)
+	for ; sent < 10_000; sent++ {
+		c.Write(bare.Frame{Type: bare.Bytes, Cmd: id, Branch: 1, Payload: bare.Cat(s.id(peer), data)}.Raw())
+		switch got := c.Next(); {
+		case got.Type == bare.Err:
+			if got := c.Next(); got.Code() != 6 {
+				s.t.Fatalf("the call behind %d ends with %v, want IDLE 6", sent, got)
+			}
+			return sent
+		case got.Code() != 1:
+			s.t.Fatalf("call %d ends with %v", sent, got)
 		}
-		if sent > 10_000 {
-			s.t.Fatal("the link takes everything")
-		}
+	}
+	s.t.Fatal("the link takes everything")
+	return 0
+}
+
+// waits has a session send to a peer whose link is full.
+func (s *stage) waits(from, peer string, branch uint16) {
+	s.t.Helper()
+	c := s.clients[from]
+	c.Write(bare.Frame{Type: bare.Bytes, Cmd: c.Cmd("to_peer"), Branch: branch, Payload: bare.Cat(s.id(peer), make([]byte, 64<<10))}.Raw())
+	// Behind it, a call that is answered at once.
+	c.Fence()
+	if got := c.SoFar(); len(got) > 0 {
+		s.t.Fatalf("branch %d does not wait: %v", branch, got)
 	}
 }
 
@@ -307,7 +315,7 @@ func (s *stage) fillLink(from, peer string) (waiting uint16, sent int) {
 // seconds it fails (commands 8, to_peer).
 func TestRelayFull(t *testing.T) {
 	if testing.Short() {
-		t.Skip("slow: waits for five seconds")
+		t.Skip("slow: waits three times for five seconds")
 	}
 	s := newStage(t)
 	s.enter("olga1", "hank1", "sven1")
@@ -317,19 +325,16 @@ func TestRelayFull(t *testing.T) {
 	olga := s.clients["olga1"]
 	toPeer := olga.Cmd("to_peer")
 	s.clients["hank1"] = hank // its id is needed
-	began := time.Now()
-	waiting, sent := s.fillLink("olga1", "hank1")
+	sent := s.fillLink("olga1", "hank1")
 	t.Logf("%d frames of 64 KiB are on their way", sent)
 
-	// Two more wait, on branches of their own; one is stopped, one is killed.
-	frame := bare.Cat(hank.ID, make([]byte, 64<<10))
+	// Three more wait, on branches of their own; one is stopped, one is killed.
+	const waiting = 100
+	began := time.Now()
+	s.waits("olga1", "hank1", waiting)
 	for i, stop := range []byte{bare.TermCmd, bare.KillCmd} {
 		branch := uint16(20_000 + i)
-		olga.Write(bare.Frame{Type: bare.Bytes, Cmd: toPeer, Branch: branch, Payload: frame}.Raw())
-		olga.Fence()
-		if got := olga.SoFar(); len(got) > 0 {
-			t.Fatalf("branch %d does not wait: %v", branch, got)
-		}
+		s.waits("olga1", "hank1", branch)
 		olga.Write(bare.Frame{Type: stop, Cmd: toPeer, Branch: branch}.Raw())
 		if got := olga.Next(); got.Code() != 2 || got.Cmd != toPeer || got.Branch != branch {
 			t.Errorf("stopped by %d, the call ends with %v, want IDLE 2", stop, got)
@@ -341,7 +346,7 @@ func TestRelayFull(t *testing.T) {
 
 	// A frame on the branch that waits is the next call there: it waits too, and
 	// the first one fails first.
-	olga.Write(bare.Frame{Type: bare.Bytes, Cmd: toPeer, Branch: waiting, Payload: frame}.Raw())
+	olga.Write(bare.Frame{Type: bare.Bytes, Cmd: toPeer, Branch: waiting, Payload: bare.Cat(hank.ID, make([]byte, 64<<10))}.Raw())
 	if got := olga.Next(); got.Type != bare.Err || got.Cmd != toPeer || got.Branch != waiting {
 		t.Fatalf("got %v, want ERR", got)
 	}
@@ -373,7 +378,8 @@ func TestRelayFull(t *testing.T) {
 
 	// What waits when the link ends does not arrive.
 	s.names = slices.DeleteFunc(s.names, func(n string) bool { return n == "hank1" })
-	waiting, sent = s.fillLink("olga1", "hank1")
+	sent = s.fillLink("olga1", "hank1")
+	s.waits("olga1", "hank1", waiting)
 	id := olga.Cmd("p2p_close")
 	olga.Write(bare.Frame{Type: bare.SessionID, Cmd: id, Branch: 1, Payload: hank.ID[:]}.Raw())
 	if got := olga.UntilIdle(id, 1); len(got) != 1 || got[0].Code() != 1 {
