@@ -117,12 +117,13 @@ func promised(t *testing.T, lines []string) *regexp.Regexp {
 var spaces = regexp.MustCompile(` +`)
 
 // TestOperationsPage does what the page for operators says, line by line, as an
-// ordinary account with an empty home, on a machine whose ports are free: in a
-// network namespace where that is possible.
+// ordinary account with an empty home, on a machine whose ports are free and
+// where no other host runs: in namespaces where that is possible.
 func TestOperationsPage(t *testing.T) {
 	if program := os.Getenv(helperEnv); program != "" {
 		binary = program
 		loopbackUp(t)
+		emptyDirs(t, "/run") // a host of root would be there
 		followPage(t)
 		return
 	}
@@ -146,7 +147,7 @@ func TestOperationsPage(t *testing.T) {
 	if !canDrop() {
 		t.Skip("the page is for an account without rights, and root cannot give its rights up here")
 	}
-	again(t, "TestOperationsPage", unix.CLONE_NEWNET)
+	again(t, "TestOperationsPage", unix.CLONE_NEWNET|unix.CLONE_NEWNS)
 }
 
 // again runs a test of this package again in namespaces of its own.
@@ -192,6 +193,19 @@ func loopbackUp(t *testing.T) {
 	lo.SetUint16(unix.IFF_UP | unix.IFF_RUNNING)
 	if err := unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, lo); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// emptyDirs replaces directories of a new mount namespace by empty ones.
+func emptyDirs(t *testing.T, dirs ...string) {
+	t.Helper()
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		t.Skipf("mounts cannot be changed here: %v", err)
+	}
+	for _, dir := range dirs {
+		if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "mode=755"); err != nil {
+			t.Skipf("mounts cannot be changed here: %v", err)
+		}
 	}
 }
 
