@@ -149,29 +149,58 @@ func (h *Hub) Set(ctx context.Context, session wire.SessionID, on bool) error {
 	if view.User == nil {
 		return errNoSession
 	}
-	// Changes that have begun under the old level are made by then, and who
-	// begins one later sees the new level.
-	turn, err := h.Turn(ctx)
+	done, err := s.quiesce(ctx)
 	if err != nil {
 		return err
 	}
-	defer turn()
-	opening, err := s.open(ctx)
-	if err != nil {
-		return err
-	}
-	defer opening()
+	defer done()
 	if !s.occupant.SetOverride(ctx, view.User.ID, on) {
 		return errNoSession
 	}
 	ctx = context.WithoutCancel(ctx) // nothing stops what has to follow
-	err = s.judge(ctx, func(wire.SubRef) bool { return true })
+	err = s.judge(ctx, everything)
 	if err != nil && on {
 		s.occupant.SetOverride(ctx, view.User.ID, false)
-		err = errors.Join(err, s.judge(ctx, func(wire.SubRef) bool { return true }))
+		err = errors.Join(err, s.judge(ctx, everything))
 	}
 	return err
 }
+
+// Judge judges anew what a session has open whose override has ended without
+// Set.
+func (h *Hub) Judge(ctx context.Context, session wire.SessionID) error {
+	s, err := h.seat(session)
+	if err != nil {
+		return err
+	}
+	done, err := s.quiesce(ctx)
+	if err != nil {
+		return err
+	}
+	defer done()
+	return s.judge(context.WithoutCancel(ctx), everything)
+}
+
+// quiesce waits until nobody changes a channel, or opens something in the
+// session: changes that have begun under its old level are made by then, and who
+// begins one later sees the new level.
+func (s *Seat) quiesce(ctx context.Context) (done func(), err error) {
+	turn, err := s.hub.Turn(ctx)
+	if err != nil {
+		return nil, err
+	}
+	opening, err := s.open(ctx)
+	if err != nil {
+		turn()
+		return nil, err
+	}
+	return func() {
+		opening()
+		turn()
+	}, nil
+}
+
+func everything(wire.SubRef) bool { return true }
 
 // Held reports whether a session of the user has the owner override. It
 // implements channels.Overrides.

@@ -41,6 +41,9 @@ type Builtin struct {
 	// Cast marks the command whose frames go to other clients as they are
 	// (commands 7, cast), so that sessions can send them by the batch.
 	Cast bool
+	// Override marks the command that sets the owner override (commands 6,
+	// ch_owner_override), which ends with the right to it.
+	Override bool
 }
 
 // RankKey names a command that a rank can be assigned to (state 1.7).
@@ -55,8 +58,8 @@ type Ranks map[RankKey]wire.Rank
 // Registry is the host's list of commands.
 type Registry struct {
 	// Fixed after New.
-	entries []*entry
-	cast    wire.CmdID // 0: there is none
+	entries        []*entry
+	cast, override wire.CmdID // 0: there is none
 
 	current atomic.Pointer[listing]
 
@@ -101,6 +104,9 @@ func New(builtins []Builtin, library string, flags Flags, ranks Ranks) (*Registr
 		}
 		if b.Cast {
 			r.cast = wire.CmdID(id)
+		}
+		if b.Override {
+			r.override = wire.CmdID(id)
 		}
 		listed := &module.Listed{ID: wire.CmdID(id), Name: cmd.Name, Library: library, Command: cmd}
 		r.entries = append(r.entries, newEntry(listed, b))
@@ -154,6 +160,9 @@ func (r *Registry) Current(s *Snapshot) bool { return s != nil && s.listing == r
 
 // Cast returns the id of the command that is marked so; 0 when there is none.
 func (r *Registry) Cast() wire.CmdID { return r.cast }
+
+// Override is Cast for the command that sets the owner override.
+func (r *Registry) Override() wire.CmdID { return r.override }
 
 // Known returns the command with the id, offered or not; nil when there is none.
 func (r *Registry) Known(id wire.CmdID) *module.Listed {

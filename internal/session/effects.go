@@ -189,7 +189,7 @@ func (s *Session) logout() {
 	s.conn.SetWideReads(false)
 	s.conn.SetHighWater(s.cfg.Limits().AnonymousOutput)
 	s.budget.Store(int64(s.cfg.Limits().AnonymousInput))
-	s.rights = s.cfg.Registry.Offer(wire.NoRank)
+	s.entitle()
 	s.renewView()
 }
 
@@ -207,28 +207,12 @@ func (s *Session) renewView() {
 	s.viewing.Lock()
 	defer s.viewing.Unlock()
 	if s.user == nil {
-		s.override = false
+		s.override.on = false
 	}
 	s.view.Store(&module.Session{
 		ID: s.conn.ID(), Addr: s.conn.Remote().Addr(), App: h.AppName, ModInst: h.ModInst,
-		Revision: 2, User: s.user, Override: s.override, Commands: s.offered.Commands(),
+		Revision: 2, User: s.user, Override: s.override.on, Commands: s.offered.Commands(),
 	})
-}
-
-// SetOverride implements hub.Occupant.
-//
-// A call of an earlier login of the same user has been given up before that one
-// began, unless its command is offered in both.
-func (s *Session) SetOverride(ctx context.Context, user wire.UserID, on bool) bool {
-	s.viewing.Lock()
-	defer s.viewing.Unlock()
-	view := *s.view.Load()
-	if ctx.Err() != nil || view.User == nil || view.User.ID != user {
-		return false
-	}
-	s.override, view.Override = on, on
-	s.view.Store(&view)
-	return true
 }
 
 // PeerInfo implements bus.Receiver. Who is about to log out is nobody already.

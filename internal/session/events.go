@@ -27,7 +27,8 @@ func (s *Session) event(d bus.Delivery) {
 		if d.Async == wire.AsyncCmdRanksChg {
 			// Nothing is under way, and what begins looks at the registry. Two
 			// sessions that have changed ranks do not wait for each other.
-			d.Answer()
+			s.entitle()
+			s.afterOverride(d.Answer)
 			d.Answer = func() {}
 		}
 		s.held = append(s.held, d) // bounded as events are
@@ -46,8 +47,10 @@ func (s *Session) event(d bus.Delivery) {
 			s.offer()
 		}
 	case wire.AsyncCmdRanksChg: // unless a frame came first
-		s.rights = s.cfg.Registry.Offer(s.rank())
+		s.entitle()
 		s.offer()
+		s.afterOverride(d.Answer)
+		return
 	}
 	d.Answer()
 }
@@ -63,6 +66,13 @@ func (s *Session) rank() wire.Rank {
 		return wire.NoRank
 	}
 	return s.user.Rank
+}
+
+// entitle makes the session's rights those of its rank as commands are assigned
+// to ranks now.
+func (s *Session) entitle() {
+	s.rights = s.cfg.Registry.Offer(s.rank())
+	s.mayOverride(s.rights.Lookup(s.cfg.Registry.Override()) != nil)
 }
 
 // evict ends the login and tells the client why; USER_DELETED carries the user
@@ -133,7 +143,7 @@ func (s *Session) reread() {
 			s.reading = false
 			s.refreshed(id, user, err, waiting)
 			for _, r := range waiting {
-				r.done()
+				s.afterOverride(r.done)
 			}
 			s.reread()
 			for _, c := range s.calls {
@@ -191,7 +201,7 @@ func userOf(user account.User) *module.User {
 func (s *Session) become(user account.User) {
 	before := s.user
 	s.user = userOf(user)
-	s.rights = s.cfg.Registry.Offer(user.Rank)
+	s.entitle()
 	s.renewView()
 	if before != nil && (before.Name != s.user.Name || before.Display != s.user.Display) {
 		s.seat.Renamed()
@@ -261,11 +271,11 @@ func (s *Session) orphaned(a *instance.Async) {
 // already, and every session looks there before it starts a command; what it
 // has begun on its owner by then, a cast, is over when it acts.
 func (s *Session) relistEverybody(c *call, a *instance.Async) {
-	s.rights = s.cfg.Registry.Offer(s.rank())
+	s.entitle()
 	s.settle(c)
 	s.ask(a)
 	e := bus.Event{Async: a.ID, From: s.conn.ID()}
-	s.request(bus.Everybody(), e, func() { s.answer(a, nil) })
+	s.request(bus.Everybody(), e, func() { s.afterOverride(func() { s.answer(a, nil) }) })
 }
 
 // ask notes that an async will be answered.

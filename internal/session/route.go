@@ -80,7 +80,7 @@ func (s *Session) route(f wire.Frame, owned bool) {
 // on its way.
 func (s *Session) update() {
 	if !s.cfg.Registry.Current(s.rights) {
-		s.rights = s.cfg.Registry.Offer(s.rank())
+		s.entitle()
 		s.relist()
 	}
 }

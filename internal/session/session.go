@@ -138,7 +138,7 @@ type Session struct {
 	// viewing, which guards override as well.
 	view     atomic.Pointer[module.Session]
 	viewing  sync.Mutex
-	override bool
+	override override
 	// paced is what Pace was last called with, and the owner has not seen.
 	paced atomic.Pointer[bus.Sent]
 	// group counts the goroutines of owner and commands.
@@ -160,6 +160,9 @@ type Session struct {
 	// before; refreshers came since.
 	reading    bool
 	refreshers []refresher
+	// ending: an override has ended, and its sub-channels are being judged; nil:
+	// none has.
+	ending *ending
 	// asked are asyncs that have not been answered yet; nil: none ever were.
 	asked map[*instance.Async]struct{}
 	// settling has changed the login and is about to end: frames wait, so that
@@ -269,7 +272,7 @@ func (s *Session) start() {
 	if s.conn.Header().Requested {
 		s.frame(wire.Bytes, wire.CmdID(wire.AsyncExtensions), 0, wire.Append(nil, &wire.ExtensionsGranted{Granted: s.granted}))
 	}
-	s.rights = s.cfg.Registry.Offer(wire.NoRank)
+	s.entitle()
 	s.offer()
 	s.frame(wire.Text, wire.CmdID(wire.AsyncRdy), 0, []byte(s.cfg.Greeting+"\n"))
 }

@@ -154,7 +154,7 @@ func Commands(cfg Config) []registry.Builtin {
 		{Command: c.removeMember()},
 		{Command: c.setLevel()},
 		{Command: c.listMembers()},
-		{Command: c.override()},
+		{Command: c.override(), Override: true},
 		{Command: c.openSub()},
 		{Command: c.closeSub()},
 		{Command: c.listOpen()},

@@ -111,7 +111,7 @@ func (c commands) override() *module.Command {
 		Args:  []module.Arg{{Name: "state", Kind: module.Bool, Required: true, Doc: "1 sets the override, 0 clears it"}},
 		Short: "act as the owner of every channel",
 		Long: "While the override is set, this session has the level of an owner in every channel. Its use is logged, and ls_ch_members " +
-			"shows it. When it is cleared, sub-channels close that your own level does not allow. Logout clears it.",
+			"shows it. When it is cleared, sub-channels close that your own level does not allow. Logout clears it, and so does the loss of this command.",
 		Hints: module.Hints{Idempotent: true},
 		Run: func(ctx context.Context, call *module.Call) error {
 			who, err := caller(call)
