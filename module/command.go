@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"mrci.dev/mrci/wire"
 )
@@ -180,6 +182,16 @@ func Fail(code wire.ReturnCode, format string, args ...any) error {
 // refusals (commands, introduction).
 func Invalid(format string, args ...any) error {
 	return Fail(wire.InvalidParams, format, args...)
+}
+
+// Sentence makes a sentence for people of the text of an error, as errors are
+// written in Go: a capital at its beginning, one full stop at its end.
+func Sentence(text string) string {
+	first, size := utf8.DecodeRuneInString(text)
+	if size == 0 {
+		return ""
+	}
+	return string(unicode.ToUpper(first)) + strings.TrimRight(text[size:], ".") + "."
 }
 
 // ErrAborted ends the call with ABORTED and no text: the user has answered a

@@ -192,3 +192,14 @@ func TestFailure(t *testing.T) {
 		}
 	}
 }
+
+func TestSentence(t *testing.T) {
+	for text, want := range map[string]string{
+		"no such user": "No such user.", "Already one.": "Already one.", "école fermée": "École fermée.", "and so on...": "And so on.",
+		"\xff": "\ufffd.", "": "",
+	} {
+		if got := module.Sentence(text); got != want {
+			t.Errorf("%q becomes %q, want %q", text, got, want)
+		}
+	}
+}

@@ -5,10 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/netip"
-	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
 	"mrci.dev/mrci/internal/account"
 	"mrci.dev/mrci/internal/registry"
@@ -144,9 +141,9 @@ func explain(err error) error {
 	var rule *account.RuleError
 	switch {
 	case errors.As(err, &rule):
-		return module.Invalid("%s", sentence(rule.Text))
+		return module.Invalid("%s", module.Sentence(rule.Text))
 	case errors.Is(err, account.ErrBusy):
-		return module.Fail(wire.ExecutionFail, "%s", sentence(account.ErrBusy.Error()))
+		return module.Fail(wire.ExecutionFail, "%s", module.Sentence(account.ErrBusy.Error()))
 	}
 	return err
 }
@@ -158,11 +155,5 @@ func broken(err error) (text string, ok bool) {
 	if !errors.As(err, &rule) || errors.Is(err, account.ErrNotFound) {
 		return "", false
 	}
-	return sentence(rule.Text), true
-}
-
-// sentence makes an error's text one for people.
-func sentence(text string) string {
-	first, size := utf8.DecodeRuneInString(text)
-	return string(unicode.ToUpper(first)) + strings.TrimRight(text[size:], ".") + "."
+	return module.Sentence(rule.Text), true
 }

@@ -106,7 +106,7 @@ func (c commands) askPassword(ctx context.Context, call *module.Call, login acco
 		if try >= c.Settings().AutoLockLimit {
 			return account.User{}, nil, module.Invalid("Too many attempts.")
 		}
-		if err := call.Err(ctx, sentence(err.Error())); err != nil {
+		if err := call.Err(ctx, module.Sentence(err.Error())); err != nil {
 			return account.User{}, nil, err
 		}
 	}

@@ -4,9 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"strings"
-	"unicode"
-	"unicode/utf8"
 
 	"mrci.dev/mrci/internal/channel"
 	"mrci.dev/mrci/internal/registry"
@@ -226,13 +223,7 @@ func caller(call *module.Call) (channel.Caller, error) {
 // is theirs to know, anything else is the host's.
 func explain(err error) error {
 	if rule, ok := errors.AsType[*channel.RuleError](err); ok {
-		return module.Fail(rule.Code, "%s", sentence(rule.Text))
+		return module.Fail(rule.Code, "%s", module.Sentence(rule.Text))
 	}
 	return err
-}
-
-// sentence makes an error's text one for people.
-func sentence(text string) string {
-	first, size := utf8.DecodeRuneInString(text)
-	return string(unicode.ToUpper(first)) + strings.TrimRight(text[size:], ".") + "."
 }
