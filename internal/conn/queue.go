@@ -352,7 +352,7 @@ func (q *sendQueue) step(block bool) (done bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	q.open = false
+	q.open, q.rest = false, nil // an empty rest would keep the memory that it is in
 	if block {
 		q.began.Store(0)
 	}

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"net"
@@ -16,6 +17,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"weak"
 
 	"mrci.dev/mrci/internal/conn"
 	"mrci.dev/mrci/wire"
@@ -763,6 +765,31 @@ func TestOneCallPerWrite(t *testing.T) {
 				t.Errorf("TLS %v, %s: %d calls", secured, name, calls)
 			}
 		}
+	}
+}
+
+// A connection that has nothing to write keeps nothing of what it has written:
+// most stand idle.
+func TestIdleKeepsNothing(t *testing.T) {
+	for _, m := range modes {
+		cfg, _ := config(m)
+		c, client := connect(t, m, cfg)
+		for _, size := range []int{100, 10 << 10, 60 << 10} {
+			frame := frames(size)
+			held := weak.Make(&frame[0])
+			got := make([]byte, len(frame))
+			checkError(t, c.AppendShared(frame), nil)
+			frame = nil
+			c.Flush()
+			if _, err := io.ReadFull(client, got); err != nil {
+				t.Fatal(err)
+			}
+			eventually(t, fmt.Sprintf("%v: %d bytes are written and kept no longer", m, size), func() bool {
+				runtime.GC()
+				return held.Value() == nil
+			})
+		}
+		c.End(conn.ErrClosed)
 	}
 }
 
