@@ -33,9 +33,7 @@ func (h *Host) Run(ctx context.Context) error {
 	}
 
 	// Sessions live on while the host tells them that it stops.
-	serving, cut := context.WithCancelCause(context.WithoutCancel(ctx))
-	defer cut(nil)
-	handshakes, stopHandshakes := context.WithCancelCause(serving)
+	handshakes, stopHandshakes := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer stopHandshakes(nil)
 
 	var clients sync.WaitGroup
@@ -47,7 +45,7 @@ func (h *Host) Run(ctx context.Context) error {
 	err := h.accept(ctx, func(nc net.Conn, release func()) {
 		clients.Go(func() {
 			defer release()
-			h.serve(handshakes, serving, nc)
+			h.serve(handshakes, nc)
 		})
 	})
 	h.ready.Store(false)
@@ -61,7 +59,7 @@ func (h *Host) Run(ctx context.Context) error {
 		s.Stop("The host stops now.")
 	}
 	gone := make(chan struct{})
-	go func() { // ends with the last client, which cut makes sure of
+	go func() { // ends with the last client, which Cut makes sure of
 		clients.Wait()
 		close(gone)
 	}()
@@ -72,7 +70,9 @@ func (h *Host) Run(ctx context.Context) error {
 	case <-gone:
 	case <-deadline.C:
 		h.log.Warn("sessions cut off", "reason", "stop_timeout_s", "sessions", h.Sessions())
-		cut(session.ErrHostStops)
+		for _, s := range h.everySession() {
+			s.Cut(session.ErrHostStops)
+		}
 		h.awaitCut(gone, cutGrace(timeout))
 	}
 	h.log.Info("host stopped", "took", time.Since(began).Round(time.Millisecond))
@@ -218,13 +218,13 @@ func peer(nc net.Conn) netip.Addr {
 
 // serve is one client from its first byte to its last. What stands below here
 // while a session is idle is kept small: see admit.
-func (h *Host) serve(handshakes, serving context.Context, nc net.Conn) {
+func (h *Host) serve(handshakes context.Context, nc net.Conn) {
 	s := h.admit(handshakes, nc)
 	if s == nil {
 		return
 	}
 	defer h.remove(s)
-	h.ended(s, s.Run(serving))
+	h.ended(s, s.Run())
 }
 
 // admit does the handshake; it returns nil when there is no session. It has a

@@ -197,7 +197,9 @@ func (s *server) run(ctx context.Context, nc net.Conn) {
 		Log: slog.New(slog.DiscardHandler), Greeting: "hello",
 	})
 	s.started <- one
-	s.ended <- one.Run(ctx)
+	stop := context.AfterFunc(ctx, func() { one.Cut(context.Cause(ctx)) })
+	defer stop()
+	s.ended <- one.Run()
 }
 
 // connect returns a client that is ready.

@@ -124,7 +124,6 @@ type Session struct {
 	conn    *conn.Conn
 	ctx     context.Context // the session's life; its cause is why it ended
 	cancel  context.CancelCauseFunc
-	hook    sync.WaitGroup  // the function that ends the session with the host
 	granted wire.Extensions // of the protocol
 	debug   *slog.Logger    // nil: no line per frame is wanted
 
@@ -182,6 +181,7 @@ type Session struct {
 // may serve many sessions and is not changed.
 func New(c *conn.Conn, cfg *Config) *Session {
 	s := &Session{cfg: cfg, conn: c}
+	s.ctx, s.cancel = context.WithCancelCause(context.Background())
 	if cfg.Log.Enabled(context.Background(), slog.LevelDebug) {
 		s.debug = s.Log()
 	}
@@ -208,12 +208,10 @@ func (s *Session) Log() *slog.Logger {
 func (s *Session) View() *module.Session { return s.view.Load() }
 
 // Run serves the client until the session ends, and returns the reason. It
-// returns when every goroutine of the session has ended. The end of ctx ends
-// the session at once.
-func (s *Session) Run(ctx context.Context) error {
-	stop := s.begin(ctx)
+// returns when every goroutine of the session has ended.
+func (s *Session) Run() error {
+	s.begin()
 	reason := s.read()
-	stop()
 	s.close(reason)
 	s.noteEnd(reason)
 	return reason
@@ -230,24 +228,18 @@ func (s *Session) noteEnd(reason error) {
 // idle session stays below a quarter of 8 KiB and shrinks to 4.
 //
 //go:noinline
-func (s *Session) begin(ctx context.Context) (stop func()) {
-	// The session's context hangs on the host's by one function, and nothing on
-	// it: a child of the host's, and a function of that child, are 300 bytes more.
-	s.ctx, s.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
-	s.hook.Add(1)
-	unhook := context.AfterFunc(ctx, func() {
-		defer s.hook.Done()
-		s.end(context.Cause(ctx))
-	})
+func (s *Session) begin() {
 	s.seat = s.cfg.Hub.Join(s.conn.ID(), s, s.conn)
 	s.cfg.Journal.Activity(s.View(), "session started")
 	s.start()
 	s.own(true)
-	return func() {
-		if unhook() {
-			s.hook.Done()
-		}
-		s.hook.Wait() // it must not disturb what close reads
+}
+
+// Cut ends the session at once, for a reason; before Run, Run returns at once.
+// It does nothing when the session is ending already.
+func (s *Session) Cut(reason error) {
+	if s.ctx.Err() == nil { // else the client is being read from for the last time
+		s.end(reason)
 	}
 }
 
