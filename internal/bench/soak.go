@@ -280,7 +280,7 @@ func doorOf(dir string) (string, error) {
 }
 
 // makeAccounts makes two accounts for each client, one of which has rank 1,
-// and lets the other one list a few things.
+// and lets the other one list a few things and meet others.
 func (s *soak) makeAccounts(ctx context.Context) error {
 	admin, err := visitHost(ctx, s.l.host.addr, new(soakWork))
 	if err != nil {
@@ -300,7 +300,7 @@ func (s *soak) makeAccounts(ctx context.Context) error {
 			return err
 		}
 	}
-	for _, name := range []string{"ls_users", "ls_auth_log", "host_info"} {
+	for _, name := range append([]string{"ls_users", "ls_auth_log", "host_info"}, meetingCommands...) {
 		if err := admin.run(ctx, expect{name: "add_ranked_cmd", args: []string{"-command", name, "-rank", "2"}}); err != nil {
 			return err
 		}

@@ -48,10 +48,13 @@ func (w *soakWork) call() {
 	}
 }
 
-func (w *soakWork) done(what string) {
+func (w *soakWork) done(what string) { w.add(what, 1) }
+
+// add notes that something was done so often.
+func (w *soakWork) add(what string, times uint64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.did[what]++
+	w.did[what] += times
 }
 
 func (w *soakWork) unexpected(client int, scene string, err error) {
@@ -145,16 +148,24 @@ type visit struct {
 	c    *client.Client
 	raw  net.Conn // below TLS
 	work *soakWork
-	// news is what the host has told under SYS_MSG and USER_DELETED, as far as
-	// there is room.
-	news chan client.Event
+	// news is what the host has told, of what hears lets in, as far as there is
+	// room.
+	news  chan client.Event
+	hears func(client.Event) bool
 }
 
 // newsKept is more than a scene waits for.
 const newsKept = 32
 
+// visitHost hears what concerns the account.
 func visitHost(ctx context.Context, addr string, work *soakWork) (*visit, error) {
-	v := &visit{work: work, news: make(chan client.Event, newsKept)}
+	return visitAndHear(ctx, addr, work, newsKept, func(e client.Event) bool {
+		return e.ID == wire.AsyncSysMsg || e.ID == wire.AsyncUserDeleted
+	})
+}
+
+func visitAndHear(ctx context.Context, addr string, work *soakWork, kept int, hears func(client.Event) bool) (*visit, error) {
+	v := &visit{work: work, news: make(chan client.Event, kept), hears: hears}
 	c, err := client.Dial(ctx, addr, client.Config{
 		App:       "mrci bench soak",
 		VerifyKey: func(string, string) error { return nil }, // both ends are this program, on loopback
@@ -169,7 +180,7 @@ func visitHost(ctx context.Context, addr string, work *soakWork) (*visit, error)
 		Timeout: scenePatience,
 		Grace:   scenePatience,
 		OnEvent: func(e client.Event) {
-			if e.ID != wire.AsyncSysMsg && e.ID != wire.AsyncUserDeleted {
+			if !v.hears(e) {
 				return
 			}
 			select {

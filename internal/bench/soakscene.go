@@ -27,6 +27,8 @@ var scenes = []scene{
 	{"session", 55, (*soaker).session},
 	{"two sessions of one account", 6, (*soaker).pair},
 	{"administration", 6, (*soaker).administration},
+	{"channel", 12, (*soaker).channel},
+	{"peer links", 8, (*soaker).peerLinks},
 	{"account that comes and goes", 2, (*soaker).shortLived},
 	{"wrong password only", 4, (*soaker).wrongOnly},
 	{"unknown commands", 5, asStranger((*soaker).unknown)},
