@@ -28,8 +28,9 @@ type News struct {
 }
 
 type channelNames struct {
-	name string // empty: not known
-	subs map[wire.SubID]string
+	name    string // empty: not known
+	subs    map[wire.SubID]string
+	invited map[wire.UserID]struct{} // have not answered yet, as far as is known
 }
 
 // peer is another session.
@@ -121,9 +122,13 @@ func (n *News) valueLocked(e client.Event) (line string, ok bool) {
 		n.namesLocked(v.Channel).subs[v.Sub] = v.Name
 		return line, true
 	case *wire.MemberRemoved:
-		return n.subjectLocked(v.User, "are", "is") + " no longer in " + n.channelLocked(v.Channel), true
+		return n.removedLocked(v), true
 	case *wire.MemberLevel:
-		return fmt.Sprintf("%s level %s in %s now", n.subjectLocked(v.User, "have", "has"), v.Level, n.channelLocked(v.Channel)), true
+		line = fmt.Sprintf("%s level %s in %s now", n.subjectLocked(v.User, "have", "has"), v.Level, n.channelLocked(v.Channel))
+		if v.User == n.me {
+			line += "; what you had open there has been closed, open it again if you still may"
+		}
+		return line, true
 	case *wire.SubLevel:
 		return n.subLevelLocked(e.ID, v), true
 	}
@@ -147,7 +152,9 @@ func (n *News) subLevelLocked(id wire.AsyncID, v *wire.SubLevel) string {
 
 func (n *News) memberLocked(id wire.AsyncID, m *wire.Member) string {
 	n.addUserLocked(m.User, m.Name)
-	n.namesLocked(m.Channel).name = m.ChannelName
+	names := n.namesLocked(m.Channel)
+	names.name = m.ChannelName
+	names.invite(m.User, id == wire.AsyncInvitedToCh)
 	name := word(m.ChannelName)
 	switch {
 	case id != wire.AsyncInvitedToCh:
@@ -156,6 +163,27 @@ func (n *News) memberLocked(id wire.AsyncID, m *wire.Member) string {
 		return invited(m.ChannelName)
 	}
 	return n.subjectLocked(m.User, "are", "is") + " invited to " + name
+}
+
+// removedLocked is RM_CH_MEMBER: a member has gone, or an invite.
+func (n *News) removedLocked(v *wire.MemberRemoved) string {
+	what := " no longer in "
+	if names := n.channels[v.Channel]; names != nil {
+		if _, invited := names.invited[v.User]; invited {
+			what = " no longer invited to "
+			names.invite(v.User, false)
+		}
+	}
+	return n.subjectLocked(v.User, "are", "is") + what + n.channelLocked(v.Channel)
+}
+
+// invite notes whether a user has an invite that waits.
+func (c *channelNames) invite(user wire.UserID, waits bool) {
+	if waits {
+		remember(&c.invited, user, struct{}{})
+	} else {
+		delete(c.invited, user)
+	}
 }
 
 // invited tells a person of an invite, and how to answer it.
@@ -245,6 +273,9 @@ func (n *News) Learn(text string) {
 		}
 		names := n.namesLocked(wire.ChannelID(id))
 		names.name = name
+		if waits := row["pending_invite"]; waits != "" {
+			names.invite(n.me, waits == "1")
+		}
 		sub, err := strconv.ParseUint(row["sub_channel_id"], 10, 8)
 		if name := row["sub_channel_name"]; err == nil && name != "" {
 			names.subs[wire.SubID(sub)] = name

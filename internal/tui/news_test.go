@@ -95,11 +95,16 @@ func TestNews(t *testing.T) {
 
 		{"invitation", value(wire.AsyncInvitedToCh, &wire.Member{Channel: 9, User: me, Invite: true, Level: 4, Name: "me", ChannelName: "chess"}), "* you are invited to chess: accept_ch -ch_name chess joins, decline_ch -ch_name chess declines"},
 		{"invitation to a strange name", value(wire.AsyncInvitedToCh, &wire.Member{Channel: 12, User: me, Invite: true, Level: 4, Name: "me", ChannelName: "a\x1bb"}), `* you are invited to "a\x1bb": accept_ch joins, decline_ch declines`},
+		{"taken back", value(wire.AsyncRmChMember, &wire.MemberRemoved{Channel: 12, User: me}), `* you are no longer invited to channel "a\x1bb"`},
+		{"once", value(wire.AsyncRmChMember, &wire.MemberRemoved{Channel: 12, User: me}), `* you are no longer in channel "a\x1bb"`},
 		{"of another", value(wire.AsyncInvitedToCh, &wire.Member{Channel: 9, User: bob, Invite: true, Level: 4, Name: "rob", ChannelName: "chess"}), "* rob is invited to chess"},
+		{"declined", value(wire.AsyncRmChMember, &wire.MemberRemoved{Channel: 9, User: bob}), "* rob is no longer invited to channel chess"},
+		{"invited again", value(wire.AsyncInvitedToCh, &wire.Member{Channel: 9, User: bob, Invite: true, Level: 4, Name: "rob", ChannelName: "chess"}), "* rob is invited to chess"},
 		{"accepted", value(wire.AsyncInviteAccepted, &wire.Member{Channel: 9, User: bob, Level: 4, Name: "rob", ChannelName: "chess"}), "* rob is a member of chess now, level regular"},
 		{"new channel", value(wire.AsyncNewChMember, &wire.Member{Channel: 10, User: me, Level: 1, Name: "me", ChannelName: "mine"}), "* you are a member of mine now, level owner"},
 		{"level", value(wire.AsyncMemLevelChg, &wire.MemberLevel{Channel: 9, User: bob, Level: wire.Admin}), "* rob has level admin in channel chess now"},
-		{"own level", value(wire.AsyncMemLevelChg, &wire.MemberLevel{Channel: 5, User: me, Level: wire.Officer}), "* you have level officer in channel nyheter-ü now"},
+		{"own level", value(wire.AsyncMemLevelChg, &wire.MemberLevel{Channel: 5, User: me, Level: wire.Officer}), "* you have level officer in channel nyheter-ü now; what you had open there has been closed, open it again if you still may"},
+		{"who had accepted goes", value(wire.AsyncRmChMember, &wire.MemberRemoved{Channel: 9, User: bob}), "* rob is no longer in channel chess"},
 		{"member gone", value(wire.AsyncRmChMember, &wire.MemberRemoved{Channel: 9, User: wire.UserID{0xee}}), "* user ee000000 is no longer in channel chess"},
 		{"out", value(wire.AsyncRmChMember, &wire.MemberRemoved{Channel: 11, User: me}), "* you are no longer in channel #11"},
 		{"renamed", value(wire.AsyncRenameCh, &wire.ChannelRenamed{Channel: 9, Name: "go"}), "* channel chess is called go now"},
@@ -227,6 +232,15 @@ func TestPeer(t *testing.T) {
 }
 
 func TestInvites(t *testing.T) {
+	var n tui.News
+	n.Lines(client.Event{ID: wire.AsyncSysMsg, Type: wire.MyInfo, Value: &wire.Account{Peer: wire.Peer{User: wire.UserID{3}, Name: "me"}}})
+	removed := client.Event{ID: wire.AsyncRmChMember, Type: wire.Bytes, Value: &wire.MemberRemoved{Channel: 6, User: wire.UserID{3}}}
+	for pending, want := range map[string]string{"1": "* you are no longer invited to channel chess", "0": "* you are no longer in channel chess"} {
+		n.Learn("channel_id    channel_name    pending_invite\n-------       -------         -------\n6             chess           " + pending + "\n")
+		if got := n.Lines(removed); got != want {
+			t.Errorf("pending_invite %s, then removed: %q, want %q", pending, got, want)
+		}
+	}
 	if got := tui.Invites(channelList); got != "" {
 		t.Errorf("of a list without one: %q", got)
 	}
