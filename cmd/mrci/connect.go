@@ -259,7 +259,8 @@ func peerUsage(info wire.CommandInfo) string {
 }
 
 // learn asks the host for the names behind the ids of events that are to come,
-// behind a command that was successful. A command that is not offered, or that
+// and for what the person would not notice otherwise, behind a command that was
+// successful. A command that is not offered, or that
 // is refused, teaches nothing.
 func (sh *shell) learn(ctx context.Context, behind string) {
 	switch strings.ToLower(behind) {
@@ -270,8 +271,13 @@ func (sh *shell) learn(ctx context.Context, behind string) {
 	case "logout":
 		sh.screen.notice("You are logged out.")
 	case "open_sub_ch":
-		sh.quietly(ctx, "ls_open_chs")
+		_, listening, _ := tui.Opened(sh.quietly(ctx, "ls_open_chs"))
+		sh.screen.line(listening)
 		sh.quietly(ctx, "ping_peers") // the answers are events
+	case "cast": // the host says nothing of a cast that nobody gets
+		if writable, _, known := tui.Opened(sh.quietly(ctx, "ls_open_chs")); known && writable == 0 {
+			sh.screen.notice("* nobody gets that: you have no sub-channel open in which you may cast; open_sub_ch opens one")
+		}
 	}
 }
 

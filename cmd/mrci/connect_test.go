@@ -205,6 +205,42 @@ func TestConnectNamesPeers(t *testing.T) {
 	keys.Close()
 }
 
+// A person is told where casts go nowhere.
+func TestConnectTellsOfCasts(t *testing.T) {
+	noLeaks(t)
+	rows := make(chan string, 1)
+	h := clienttest.Start(t, clienttest.Options{Commands: []clienttest.Command{
+		command("cast", func(*clienttest.Instance) wire.ReturnCode { return wire.NoErrors }),
+		command("open_sub_ch", func(*clienttest.Instance) wire.ReturnCode { return wire.NoErrors }),
+		command("ls_open_chs", func(i *clienttest.Instance) wire.ReturnCode {
+			i.Text("\nchannel_name    sub_channel_name    read_only\n-------         -------             -------\n" + <-rows)
+			return wire.NoErrors
+		}),
+	}})
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	keys, out, ended := startShell(t, ctx, h)
+	const listening, writing = "news            main                1\n", "news            talk                0\n"
+	for _, tt := range []struct{ typed, rows, shown string }{
+		{"cast hello", "", "* nobody gets that: you have no sub-channel open in which you may cast; open_sub_ch opens one\n> "},
+		{"open_sub_ch x", listening, "* you may listen in news/main, but not cast\n> "},
+		{"cast hello", listening, "* nobody gets that"},
+		{"cast hello", listening + writing, "> "},
+	} {
+		rows <- tt.rows
+		fmt.Fprintln(keys, tt.typed)
+		out.expect(t, ctx, tt.shown)
+	}
+	fmt.Fprintln(keys, "exit")
+	if err := <-ended; err != nil {
+		t.Errorf("the shell ended with %v", err)
+	}
+	keys.Close()
+	if n := strings.Count(out.text, "nobody gets that"); n != 2 {
+		t.Errorf("told %d times that nobody gets it: %q", n, out.text)
+	}
+}
+
 // Invites that wait are told at the login, which a listing that nobody sees
 // shows; the end of a login is told as well.
 func TestConnectTellsOfInvites(t *testing.T) {

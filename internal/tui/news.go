@@ -295,6 +295,22 @@ func Invites(text string) string {
 	return strings.Join(lines, "\n")
 }
 
+// Opened is what the output of ls_open_chs says: how many sub-channels are open
+// for casting, and a line for each in which the session may only listen,
+// without a line feed behind the last. known is false for any other text.
+func Opened(text string) (writable int, listening string, known bool) {
+	var lines []string
+	for row := range tableRows(text) {
+		switch {
+		case row["read_only"] == "0":
+			writable++
+		case row["channel_name"] != "" && row["sub_channel_name"] != "":
+			lines = append(lines, "* you may listen in "+word(row["channel_name"])+"/"+word(row["sub_channel_name"])+", but not cast")
+		}
+	}
+	return writable, strings.Join(lines, "\n"), strings.Contains(text, "read_only")
+}
+
 // Peer returns the session that a person names: by its id, by the beginning of
 // it that is shown, or by the user. Of several sessions of a user those count
 // that the person can mean: with linked those that have a link or a request,

@@ -255,3 +255,25 @@ func TestInvites(t *testing.T) {
 		t.Errorf("-want +got:\n%s", diff)
 	}
 }
+
+func TestOpened(t *testing.T) {
+	const header = "\nchannel_name    sub_channel_name    channel_id    sub_channel_id    read_only\n" +
+		"-------         -------             -------       -------           -------\n"
+	tests := []struct {
+		name, text string
+		writable   int
+		listening  string
+		known      bool
+	}{
+		{"nothing open", header, 0, "", true},
+		{"some of each", header + "news            main                5             0                 0\n" +
+			"news            talk                5             1                 1\n", 1, "* you may listen in news/talk, but not cast", true},
+		{"refused", "", 0, "", false},
+	}
+	for _, tt := range tests {
+		writable, listening, known := tui.Opened(tt.text)
+		if writable != tt.writable || listening != tt.listening || known != tt.known {
+			t.Errorf("%s: %d, %q, %v", tt.name, writable, listening, known)
+		}
+	}
+}
