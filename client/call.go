@@ -6,6 +6,7 @@ import (
 	"io"
 	"iter"
 	"math"
+	"strings"
 	"sync"
 	"time"
 
@@ -195,6 +196,9 @@ func (call *Call) receive(f wire.Frame) error {
 	}
 	if call.onIdle != nil {
 		call.onIdle(code)
+	}
+	if code == wire.NoErrors && strings.EqualFold(call.info.Name, cmdAuth) {
+		call.c.loggedIn()
 	}
 	call.mu.Lock()
 	if !call.ended {

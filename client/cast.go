@@ -48,6 +48,7 @@ func (c *Client) subChannel(ctx context.Context, command, channel, sub string) e
 
 // Commands that this package calls by itself.
 const (
+	cmdAuth       = "auth"
 	cmdCast       = "cast"
 	cmdPingPeers  = "ping_peers"
 	cmdP2PRequest = "p2p_request"

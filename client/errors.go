@@ -44,7 +44,8 @@ var (
 	// received in time.
 	ErrLinkFull = errors.New("the link was closed: its messages were not received in time")
 	// ErrLoggedOut: the link has ended because the session is not any more that
-	// of the user who made it, or may have no links any more.
+	// of the user who made it, has logged in again, or may have no links any
+	// more.
 	ErrLoggedOut = errors.New("the link ended with the login of this session")
 	// ErrNoAnswer is what an Answer returns to cancel the call instead of
 	// answering.

@@ -26,7 +26,8 @@ import (
 // A link ends, once and for good, with one of these errors: ErrLinkClosed after
 // Close, ErrPeerClosed when the peer has closed it or its session has ended,
 // ErrLinkFull, ErrLoggedOut when this session is not any more that of the user
-// who made the link, or the error of the client (ErrLost, ErrClosed, ...).
+// who made the link or has logged in again, or the error of the client (ErrLost,
+// ErrClosed, ...).
 type Link struct {
 	// fixed when the link is made
 	c         *Client
@@ -348,6 +349,25 @@ func (c *Client) linkAccount(f wire.Frame) {
 				_ = l.hangUp() // a host that has closed the link itself refuses
 			}
 		})
+	}
+}
+
+// loggedIn is called by the reader for the end of a login. A host logs out
+// first, also who logs in as the same user, and that ends all links (commands
+// 2, auth). A link whose call is not answered yet is of the new login: the
+// host answers nothing between that logout and the end of the login.
+func (c *Client) loggedIn() {
+	c.links.mu.Lock()
+	clear(c.links.requests)
+	var all []*Link
+	for _, l := range c.links.of {
+		if !l.calling {
+			all = append(all, l)
+		}
+	}
+	c.links.mu.Unlock()
+	for _, l := range all {
+		c.endLink(l, ErrLoggedOut, false)
 	}
 }
 

@@ -27,7 +27,7 @@ type linkHost struct {
 	do      func(i *clienttest.Instance) // behind the call "do"
 }
 
-func (h *linkHost) start(t *testing.T) *clienttest.Host {
+func (h *linkHost) start(t *testing.T, more ...clienttest.Command) *clienttest.Host {
 	t.Helper()
 	part := func(name string, add *func(*clienttest.Instance) wire.ReturnCode) clienttest.Command {
 		return command(name, func(i *clienttest.Instance) wire.ReturnCode {
@@ -40,7 +40,7 @@ func (h *linkHost) start(t *testing.T) *clienttest.Host {
 			return wire.NoErrors
 		})
 	}
-	return clienttest.Start(t, clienttest.Options{Commands: []clienttest.Command{
+	return clienttest.Start(t, clienttest.Options{Commands: append([]clienttest.Command{
 		part("p2p_request", &h.request), part("p2p_open", &h.open), part("p2p_close", &h.close), part("to_peer", &h.send),
 		command("do", func(i *clienttest.Instance) wire.ReturnCode {
 			if h.do != nil {
@@ -48,7 +48,7 @@ func (h *linkHost) start(t *testing.T) *clienttest.Host {
 			}
 			return wire.NoErrors
 		}),
-	}})
+	}, more...)})
 }
 
 // short shows the peer by its first byte, and what follows its id.
@@ -420,6 +420,61 @@ func TestLinkEnds(t *testing.T) {
 			t.Errorf("AcceptLink = %v, want ErrClosed", err)
 		}
 	})
+}
+
+// A login as the same user ends what the session had, as the host does; a
+// login that fails ends nothing, and a link that is asked for behind it stands.
+func TestLinkEndsWithAnotherLogin(t *testing.T) {
+	h := new(linkHost)
+	refuse := true
+	c := dial(t, h.start(t, command("auth", func(i *clienttest.Instance) wire.ReturnCode {
+		if refuse {
+			return wire.Aborted
+		}
+		i.SendValue(wire.MyInfo, wire.CmdID(wire.AsyncSysMsg), 0, &wire.Account{Peer: wire.Peer{User: wire.UserID{1}}})
+		asks(i.Session, "bob") // before the host has logged the session out
+		return wire.NoErrors
+	})), client.Config{})
+	stands, err := c.AcceptLink(limit(t), peer("ann"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	run(t, c, "auth")
+	if err := stands.Err(); err != nil {
+		t.Errorf("a login that failed has ended the link: %v", err)
+	}
+	asked, pending := make(chan struct{}), make(chan error, 1)
+	h.request = func(i *clienttest.Instance) wire.ReturnCode {
+		idle(i.Session, i.First, wire.NoErrors)
+		close(asked)
+		return 0
+	}
+	go func() {
+		_, err := c.RequestLink(limit(t), peer("cid"))
+		pending <- err
+	}()
+	<-asked
+	refuse = false
+	run(t, c, "auth")
+	if _, err := receive(t, stands, 1); !errors.Is(err, client.ErrLoggedOut) {
+		t.Errorf("Receive = %v, want ErrLoggedOut", err)
+	}
+	if err := <-pending; !errors.Is(err, client.ErrLoggedOut) {
+		t.Errorf("RequestLink = %v, want ErrLoggedOut", err)
+	}
+	h.request = func(i *clienttest.Instance) wire.ReturnCode {
+		idle(i.Session, i.First, wire.NoErrors)
+		opens(i.Session, "bob")
+		says(i.Session, "bob", "again")
+		return 0
+	}
+	again, err := c.RequestLink(limit(t), peer("bob"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := receive(t, again, 1); err != nil || !slices.Equal(got, []string{"TEXT again"}) {
+		t.Errorf("Receive = %q, %v", got, err)
+	}
 }
 
 // Everybody who waits in Receive learns of the end.

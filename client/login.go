@@ -22,7 +22,7 @@ func (c *Client) Login(ctx context.Context, user string, answer Answer) error {
 	var refusal string // the last ERR
 	var gaveUp error   // what the answer returned instead of an answer
 	asked, replacing := 0, false
-	result, err := c.Run(ctx, "auth", []string{by, user}, Handlers{
+	result, err := c.Run(ctx, cmdAuth, []string{by, user}, Handlers{
 		Frame: func(f wire.Frame) error {
 			if f.Type == wire.Err {
 				refusal = strings.TrimSpace(string(f.Payload))

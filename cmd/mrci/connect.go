@@ -56,7 +56,7 @@ func (cmd *connectCmd) Run(a *app) error {
 		if l.flags.User == "" {
 			sh.screen.notice("You are not logged in: auth -user NAME does that.")
 		} else {
-			sh.quietly(ctx, "ls_chs", "-all")
+			sh.learnChannels(ctx)
 		}
 	}
 	// What waits for a line stops waiting when the connection ends.
@@ -168,6 +168,12 @@ func (sh *shell) line(ctx context.Context, name, args string) (err error, leave 
 	// answer may take long. A script has them in their places.
 	var shown listing
 	request := client.Request{Command: name, Payload: []byte(args), Events: !sh.person}
+	var peer wire.SessionID
+	if sh.person && namesPeer(info) {
+		if peer, err = sh.namePeer(&request, info, args); err != nil {
+			return exitError{exitUsage, err}, false
+		}
+	}
 	result, err := sh.link.Do(ctx, request, client.Handlers{
 		Frame: func(f wire.Frame) error {
 			shown.add(f)
@@ -180,7 +186,7 @@ func (sh *shell) line(ctx context.Context, name, args string) (err error, leave 
 	if result.Code != 0 && (!sh.person || result.Code != wire.NoErrors) {
 		sh.screen.endLine()
 		if sh.person {
-			sh.screen.notice(fmt.Sprintf("* %s ended: %s", info.Name, result.Code))
+			sh.screen.notice(endLine(info.Name, result.Code))
 		} else {
 			fmt.Fprintf(sh.app.stderr, "[IDLE %d %s]\n", result.Code, result.Code)
 		}
@@ -195,28 +201,94 @@ func (sh *shell) line(ctx context.Context, name, args string) (err error, leave 
 		if showsChannels(info.Name) {
 			sh.news.Learn(shown.String())
 		}
+		if peer != (wire.SessionID{}) {
+			sh.news.Linked(peer, !strings.EqualFold(info.Name, "p2p_close"))
+		}
 		sh.learn(ctx, info.Name)
 	}
 	return nil, false
 }
 
+// endLine tells a person that a call has failed, and where to look.
+func endLine(command string, code wire.ReturnCode) string {
+	line := fmt.Sprintf("* %s ended: %s", command, code)
+	if code == wire.InvalidParams {
+		line += "; help " + command + " explains it"
+	}
+	return line
+}
+
+// namesPeer reports whether the first frame of a command begins with the id of
+// a session, for which a person types a name.
+func namesPeer(info wire.CommandInfo) bool { return takesSession(info) || sendsToPeer(info) }
+
+func takesSession(info wire.CommandInfo) bool {
+	return strings.HasPrefix(strings.ToLower(info.IO), "[session_id]")
+}
+
+func sendsToPeer(info wire.CommandInfo) bool { return strings.EqualFold(info.Name, "to_peer") }
+
+// namePeer makes the first frame of what a person has typed: who is meant, and
+// for to_peer the text behind that.
+func (sh *shell) namePeer(request *client.Request, info wire.CommandInfo, args string) (wire.SessionID, error) {
+	name, text := cutWord(args)
+	switch {
+	case name == "":
+		return wire.SessionID{}, fmt.Errorf("whom? Type %s", peerUsage(info))
+	case text != "" && takesSession(info):
+		return wire.SessionID{}, fmt.Errorf("%s takes one peer; type %s", info.Name, peerUsage(info))
+	}
+	id, err := sh.news.Peer(name, !strings.EqualFold(info.Name, "p2p_request"))
+	if err != nil {
+		return id, err
+	}
+	if takesSession(info) {
+		request.Type = wire.SesID
+	}
+	request.Payload = append(id[:], text...)
+	return id, nil
+}
+
+// peerUsage is how a person types a command for a peer.
+func peerUsage(info wire.CommandInfo) string {
+	usage := info.Name + " NAME"
+	if sendsToPeer(info) {
+		usage += " TEXT"
+	}
+	return usage + ", with the user name or the session id of somebody who is here"
+}
+
 // learn asks the host for the names behind the ids of events that are to come,
-// behind a command that was successful. A command that is not offered, or that
+// and for what the person would not notice otherwise, behind a command that was
+// successful. A command that is not offered, or that
 // is refused, teaches nothing.
 func (sh *shell) learn(ctx context.Context, behind string) {
 	switch strings.ToLower(behind) {
 	case "auth":
 		if sh.link.Settle(ctx) == nil { // what the login brings is there
-			sh.quietly(ctx, "ls_chs", "-all")
+			sh.learnChannels(ctx)
 		}
+	case "logout":
+		sh.screen.notice("You are logged out.")
 	case "open_sub_ch":
-		sh.quietly(ctx, "ls_open_chs")
+		_, listening, _ := tui.Opened(sh.quietly(ctx, "ls_open_chs"))
+		sh.screen.line(listening)
 		sh.quietly(ctx, "ping_peers") // the answers are events
+	case "cast": // the host says nothing of a cast that nobody gets
+		if writable, _, known := tui.Opened(sh.quietly(ctx, "ls_open_chs")); known && writable == 0 {
+			sh.screen.notice("* nobody gets that: you have no sub-channel open in which you may cast; open_sub_ch opens one")
+		}
 	}
 }
 
-// quietly runs a command and shows nothing of it.
-func (sh *shell) quietly(ctx context.Context, name string, args ...string) {
+// learnChannels asks for the channels of who has just logged in, and tells of
+// the invites that wait among them.
+func (sh *shell) learnChannels(ctx context.Context) {
+	sh.screen.line(tui.Invites(sh.quietly(ctx, "ls_chs", "-all")))
+}
+
+// quietly runs a command, shows nothing of it and returns its text.
+func (sh *shell) quietly(ctx context.Context, name string, args ...string) string {
 	var shown listing
 	// If the connection has been lost, the next call says so.
 	_, _ = sh.link.Run(ctx, name, args, client.Handlers{
@@ -225,6 +297,7 @@ func (sh *shell) quietly(ctx context.Context, name string, args ...string) {
 	})
 	sh.stop.watch(nil, nil)
 	sh.news.Learn(shown.String())
+	return shown.String()
 }
 
 // showsChannels reports whether tui.News can learn names from the output of a
@@ -326,6 +399,9 @@ func (sh *shell) help(name string) error {
 			if text = strings.TrimSpace(text); text != "" {
 				sh.screen.line(tui.Printable(text))
 			}
+		}
+		if sh.person && namesPeer(info) {
+			sh.screen.line("Here: " + tui.Printable(peerUsage(info)) + ".")
 		}
 		return nil
 	}

@@ -54,6 +54,32 @@ func (s *terminal) expect(t *testing.T, ctx context.Context, text string) {
 	}
 }
 
+// startShell lets a person type commands for a host.
+func startShell(t *testing.T, ctx context.Context, h *clienttest.Host) (keys io.WriteCloser, out *terminal, ended <-chan error) {
+	t.Helper()
+	typed, keys := io.Pipe()
+	out = &terminal{written: make(chan struct{}, 1)}
+	sh := &shell{
+		app:    &app{stdin: typed, stdout: out, stderr: out, getenv: func(string) string { return "" }},
+		input:  tui.NewInput(typed),
+		person: true,
+		screen: &screen{out: out},
+	}
+	l, err := sh.app.open(ctx, h.Addr, sessionFlags{PasswordFD: -1, NewPasswordFD: -1}, sh.input, sh.event)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	sh.link = l
+	end := make(chan error, 1)
+	go func() { end <- sh.loop(ctx) }()
+	return keys, out, end
+}
+
+func command(name string, run func(i *clienttest.Instance) wire.ReturnCode) clienttest.Command {
+	return clienttest.Command{Info: wire.CommandInfo{Name: name}, Run: run}
+}
+
 // A person gets news while a question of a command stands, which is shown again
 // below, and names for ids without having asked for them.
 func TestConnectShowsNews(t *testing.T) {
@@ -61,9 +87,6 @@ func TestConnectShowsNews(t *testing.T) {
 	id := wire.SessionID{1}
 	status := func(i *clienttest.Instance) {
 		i.SendValue(wire.PeerStat, wire.CmdID(wire.AsyncLimitedCast), 0, &wire.PeerStatus{Session: id, Open: wire.SubList{{Channel: 5, Sub: 2}}})
-	}
-	command := func(name string, run func(i *clienttest.Instance) wire.ReturnCode) clienttest.Command {
-		return clienttest.Command{Info: wire.CommandInfo{Name: name}, Run: run}
 	}
 	asked := make(chan struct{})
 	h := clienttest.Start(t, clienttest.Options{Commands: []clienttest.Command{
@@ -89,24 +112,9 @@ func TestConnectShowsNews(t *testing.T) {
 			return 0
 		}),
 	}})
-	typed, keys := io.Pipe()
-	out := &terminal{written: make(chan struct{}, 1)}
-	sh := &shell{
-		app:    &app{stdin: typed, stdout: out, stderr: out, getenv: func(string) string { return "" }},
-		input:  tui.NewInput(typed),
-		person: true,
-		screen: &screen{out: out},
-	}
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
-	l, err := sh.app.open(ctx, h.Addr, sessionFlags{PasswordFD: -1, NewPasswordFD: -1}, sh.input, sh.event)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	sh.link = l
-	ended := make(chan error, 1)
-	go func() { ended <- sh.loop(ctx) }()
+	keys, out, ended := startShell(t, ctx, h)
 
 	out.expect(t, ctx, "> ")
 	fmt.Fprintln(keys, "open_sub_ch -ch_name news -sub_name main")
@@ -119,6 +127,143 @@ func TestConnectShowsNews(t *testing.T) {
 	out.expect(t, ctx, "\r\x1b[K[CAST] hello\\x07\nname? \r\x1b[K* ann is now in news/main\nname? ")
 	fmt.Fprintln(keys, "bob")
 	out.expect(t, ctx, "got bob\n")
+	out.expect(t, ctx, "> ")
+	fmt.Fprintln(keys, "exit")
+	if err := <-ended; err != nil {
+		t.Errorf("the shell ended with %v", err)
+	}
+	keys.Close()
+	if strings.Contains(out.text, "-------") {
+		t.Errorf("what the client asks for itself is shown: %q", out.text)
+	}
+}
+
+// A person names peers; the host gets their session ids.
+func TestConnectNamesPeers(t *testing.T) {
+	noLeaks(t)
+	ann := wire.SessionID{0xa1, 0xb2, 0xc3, 0xd4, 27: 1}
+	got := make(chan string, 1) // the first frame of a call
+	call := func(name, io string) clienttest.Command {
+		c := command(name, func(i *clienttest.Instance) wire.ReturnCode {
+			got <- fmt.Sprintf("%s %v %q", name, i.First.Type, i.First.Payload)
+			return wire.NoErrors
+		})
+		c.Info.IO = io
+		return c
+	}
+	h := clienttest.Start(t, clienttest.Options{Commands: []clienttest.Command{
+		call("p2p_request", "[session_id]/[]"), call("p2p_open", "[session_id]/[]"), call("p2p_close", "[session_id]/[]"), call("to_peer", "[any]/[]"),
+		command("meet", func(i *clienttest.Instance) wire.ReturnCode {
+			i.SendValue(wire.PeerInfo, wire.CmdID(wire.AsyncLimitedCast), 0, &wire.Peer{Session: ann, Name: "ann", App: "app"})
+			return wire.NoErrors
+		}),
+		command("refuse", func(i *clienttest.Instance) wire.ReturnCode {
+			i.Reply(wire.Err, []byte("Missing -x.\n"))
+			return wire.InvalidParams
+		}),
+	}})
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	keys, out, ended := startShell(t, ctx, h)
+	out.expect(t, ctx, "> ")
+	fmt.Fprintln(keys, "meet")
+	out.expect(t, ctx, "* ann is here, with \"app\"\n")
+	id := string(ann[:])
+	for _, tt := range []struct{ typed, shown, sent string }{
+		{"p2p_request ann", "", fmt.Sprintf("p2p_request SESSION_ID %q", id)},
+		{"P2P_OPEN  a1b2c3d4 ", "", fmt.Sprintf("p2p_open SESSION_ID %q", id)},
+		{"to_peer ann  hello  you", "", fmt.Sprintf("to_peer TEXT %q", id+"hello  you")},
+		{"to_peer ann", "", fmt.Sprintf("to_peer TEXT %q", id)},
+		{"p2p_close " + ann.String(), "", fmt.Sprintf("p2p_close SESSION_ID %q", id)},
+		{"p2p_request bob", `mrci: nobody here is known as "bob"; ping_peers shows who shares an active sub-channel with you` + "\n", ""},
+		{"p2p_request", "mrci: whom? Type p2p_request NAME, with", ""},
+		{"to_peer", "mrci: whom? Type to_peer NAME TEXT, with", ""},
+		{"p2p_open ann bob", "mrci: p2p_open takes one peer; type p2p_open NAME, with", ""},
+		{"help to_peer", "Here: to_peer NAME TEXT, with the user name or the session id of somebody who is here.\n", ""},
+		{"refuse", "Missing -x.\n* refuse ended: INVALID_PARAMS; help refuse explains it\n", ""},
+	} {
+		out.expect(t, ctx, "> ")
+		fmt.Fprintln(keys, tt.typed)
+		if tt.sent == "" {
+			out.expect(t, ctx, tt.shown)
+			continue
+		}
+		select {
+		case sent := <-got:
+			if sent != tt.sent {
+				t.Errorf("%s: the host got %s, want %s", tt.typed, sent, tt.sent)
+			}
+		case <-ctx.Done():
+			t.Fatalf("%s: the host got nothing, want %s", tt.typed, tt.sent)
+		}
+	}
+	out.expect(t, ctx, "> ")
+	fmt.Fprintln(keys, "exit")
+	if err := <-ended; err != nil {
+		t.Errorf("the shell ended with %v", err)
+	}
+	keys.Close()
+}
+
+// A person is told where casts go nowhere.
+func TestConnectTellsOfCasts(t *testing.T) {
+	noLeaks(t)
+	rows := make(chan string, 1)
+	h := clienttest.Start(t, clienttest.Options{Commands: []clienttest.Command{
+		command("cast", func(*clienttest.Instance) wire.ReturnCode { return wire.NoErrors }),
+		command("open_sub_ch", func(*clienttest.Instance) wire.ReturnCode { return wire.NoErrors }),
+		command("ls_open_chs", func(i *clienttest.Instance) wire.ReturnCode {
+			i.Text("\nchannel_name    sub_channel_name    read_only\n-------         -------             -------\n" + <-rows)
+			return wire.NoErrors
+		}),
+	}})
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	keys, out, ended := startShell(t, ctx, h)
+	const listening, writing = "news            main                1\n", "news            talk                0\n"
+	for _, tt := range []struct{ typed, rows, shown string }{
+		{"cast hello", "", "* nobody gets that: you have no sub-channel open in which you may cast; open_sub_ch opens one\n> "},
+		{"open_sub_ch x", listening, "* you may listen in news/main, but not cast\n> "},
+		{"cast hello", listening, "* nobody gets that"},
+		{"cast hello", listening + writing, "> "},
+	} {
+		rows <- tt.rows
+		fmt.Fprintln(keys, tt.typed)
+		out.expect(t, ctx, tt.shown)
+	}
+	fmt.Fprintln(keys, "exit")
+	if err := <-ended; err != nil {
+		t.Errorf("the shell ended with %v", err)
+	}
+	keys.Close()
+	if n := strings.Count(out.text, "nobody gets that"); n != 2 {
+		t.Errorf("told %d times that nobody gets it: %q", n, out.text)
+	}
+}
+
+// Invites that wait are told at the login, which a listing that nobody sees
+// shows; the end of a login is told as well.
+func TestConnectTellsOfInvites(t *testing.T) {
+	noLeaks(t)
+	h := clienttest.Start(t, clienttest.Options{Commands: []clienttest.Command{
+		command("auth", func(*clienttest.Instance) wire.ReturnCode { return wire.NoErrors }),
+		command("logout", func(*clienttest.Instance) wire.ReturnCode { return wire.NoErrors }),
+		command("ls_chs", func(i *clienttest.Instance) wire.ReturnCode {
+			i.Text("channel_id    channel_name    pending_invite    access_level\n" +
+				"-------       -------         -------           -------\n" +
+				"5             chess           1                 4\n\n1 row.\n")
+			return wire.NoErrors
+		}),
+	}})
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	keys, out, ended := startShell(t, ctx, h)
+	out.expect(t, ctx, "> ")
+	fmt.Fprintln(keys, "auth -user ann")
+	out.expect(t, ctx, "* you are invited to chess: accept_ch -ch_name chess joins, decline_ch -ch_name chess declines\n")
+	out.expect(t, ctx, "> ")
+	fmt.Fprintln(keys, "logout")
+	out.expect(t, ctx, "You are logged out.\n")
 	out.expect(t, ctx, "> ")
 	fmt.Fprintln(keys, "exit")
 	if err := <-ended; err != nil {

@@ -79,6 +79,9 @@ var (
 	ErrInvitesFull = full("channel_name", "the channel has 1000 pending invites, which is the most; cancel some first")
 )
 
+// errPart answers a search for something that no channel name contains.
+var errPart = invalid(fieldChannel, "no channel can be found by that; give 4 to 32 characters of a name, without blanks")
+
 // need returns nil if level is enough for the action, or who to ask.
 func need(a access.ChannelAction, level wire.Level) error {
 	if access.MayInChannel(a, level) {
@@ -101,6 +104,15 @@ func denied(needed, level wire.Level) error {
 		ask = "ask for an invite"
 	}
 	return refused(fmt.Sprintf("this takes level %d (%s) in the channel and yours is %d (%s); %s", needed, needed, level, level, ask))
+}
+
+// outside is denied for something that members may do, and whoever is about to
+// be one is told how.
+func outside(own access.Standing, needed, level wire.Level) error {
+	if own.Pending && own.Level.AtLeast(needed) {
+		return refused("you are invited to the channel, but no member yet; join it with accept_ch first")
+	}
+	return denied(needed, level)
 }
 
 // refused is an answer that the caller's level has led to.

@@ -28,24 +28,33 @@ func (s *Service) Rights(ctx context.Context, c Caller, ch wire.ChannelID, sub w
 // Find is Rights for a channel and a sub-channel that somebody names, whatever
 // the rights are (close_sub_ch).
 func (s *Service) Find(ctx context.Context, c Caller, ch, sub string) (Rights, error) {
-	if err := given(fieldChannel, ch, fieldSub, sub); err != nil {
+	f, err := s.find(ctx, c, ch, sub)
+	if err != nil {
 		return Rights{}, err
 	}
-	f, err := s.store.FactsByName(ctx, c.User, names.Fold(ch), names.Fold(sub))
-	if err != nil {
-		return Rights{}, doing("look for a sub-channel", err)
-	}
 	return f.rights(c), nil
+}
+
+func (s *Service) find(ctx context.Context, c Caller, ch, sub string) (Facts, error) {
+	if err := given(fieldChannel, ch, fieldSub, sub); err != nil {
+		return Facts{}, err
+	}
+	f, err := s.store.FactsByName(ctx, c.User, names.Fold(ch), names.Fold(sub))
+	return f, doing("look for a sub-channel", err)
 }
 
 // Open is Find for who wants to open the sub-channel: an error if the caller's
 // level is not enough (open_sub_ch).
 func (s *Service) Open(ctx context.Context, c Caller, ch, sub string) (Rights, error) {
-	r, err := s.Find(ctx, c, ch, sub)
-	if err == nil && !r.MayOpen() {
-		return Rights{}, denied(r.Sub.Lowest, r.Level)
+	f, err := s.find(ctx, c, ch, sub)
+	if err != nil {
+		return Rights{}, err
 	}
-	return r, err
+	r := f.rights(c)
+	if !r.MayOpen() {
+		return Rights{}, outside(f.Standing, f.Sub.Lowest, r.Level)
+	}
+	return r, nil
 }
 
 // rights judges what is stored.
@@ -59,8 +68,8 @@ func (f Facts) rights(c Caller) Rights {
 // 50 rows if limit is below 1; the zero Cursor is the first page.
 func (s *Service) Channels(ctx context.Context, f Find, after Cursor, limit int) (Page[Channel], error) {
 	if f.Name != "" {
-		if err := checkOld(fieldChannel, f.Name); err != nil {
-			return Page[Channel]{}, err
+		if checkOld(fieldChannel, f.Name) != nil {
+			return Page[Channel]{}, errPart
 		}
 		f = Find{Name: f.Name}
 	}
@@ -89,8 +98,8 @@ func (s *Service) SubChannels(ctx context.Context, c Caller, ch string, after Cu
 // (ls_ch_members).
 func (s *Service) Members(ctx context.Context, c Caller, ch string, f MemberFilter, after Cursor, limit int) (Channel, Page[Member], error) {
 	return listIn(ctx, s, "list members", c, ch, func(r Reader, at room) (Page[Member], error) {
-		if err := need(access.ListMembers, at.level); err != nil {
-			return Page[Member]{}, err
+		if !access.MayInChannel(access.ListMembers, at.level) {
+			return Page[Member]{}, outside(at.own, access.NeededLevel(access.ListMembers), at.level)
 		}
 		return r.Members(at.ID, f, after, pageSize(limit))
 	})

@@ -3,6 +3,7 @@ package tui
 import (
 	"encoding/hex"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -27,14 +28,17 @@ type News struct {
 }
 
 type channelNames struct {
-	name string // empty: not known
-	subs map[wire.SubID]string
+	name    string // empty: not known
+	subs    map[wire.SubID]string
+	invited map[wire.UserID]struct{} // have not answered yet, as far as is known
 }
 
 // peer is another session.
 type peer struct {
 	wire.Peer      // all but Session may be missing
 	present   bool // it has a sub-channel open
+	linked    bool // there is a link, or a request of either side
+	gone      bool // it has left; what was linked is still about to be told
 }
 
 // maxNames is how many channels, users and peers are remembered of each: more
@@ -95,11 +99,7 @@ func (n *News) valueLocked(e client.Event) (line string, ok bool) {
 	case *wire.Peer:
 		return n.peerLocked(e.Type, v), true
 	case *wire.SessionRef:
-		who := n.whoLocked(v.Session)
-		if e.Type == wire.P2POpen {
-			return who + " accepts the peer link", true
-		}
-		return who + " has closed the peer link, or declines it", true
+		return n.linkLocked(e.Type, v.Session), true
 	case *wire.Member:
 		return n.memberLocked(e.ID, v), true
 	case *wire.ChannelRef:
@@ -122,9 +122,13 @@ func (n *News) valueLocked(e client.Event) (line string, ok bool) {
 		n.namesLocked(v.Channel).subs[v.Sub] = v.Name
 		return line, true
 	case *wire.MemberRemoved:
-		return n.subjectLocked(v.User, "are", "is") + " no longer in " + n.channelLocked(v.Channel), true
+		return n.removedLocked(v), true
 	case *wire.MemberLevel:
-		return fmt.Sprintf("%s level %s in %s now", n.subjectLocked(v.User, "have", "has"), v.Level, n.channelLocked(v.Channel)), true
+		line = fmt.Sprintf("%s level %s in %s now", n.subjectLocked(v.User, "have", "has"), v.Level, n.channelLocked(v.Channel))
+		if v.User == n.me {
+			line += "; what you had open there has been closed, open it again if you still may"
+		}
+		return line, true
 	case *wire.SubLevel:
 		return n.subLevelLocked(e.ID, v), true
 	}
@@ -148,15 +152,47 @@ func (n *News) subLevelLocked(id wire.AsyncID, v *wire.SubLevel) string {
 
 func (n *News) memberLocked(id wire.AsyncID, m *wire.Member) string {
 	n.addUserLocked(m.User, m.Name)
-	n.namesLocked(m.Channel).name = m.ChannelName
+	names := n.namesLocked(m.Channel)
+	names.name = m.ChannelName
+	names.invite(m.User, id == wire.AsyncInvitedToCh)
 	name := word(m.ChannelName)
 	switch {
 	case id != wire.AsyncInvitedToCh:
 		return fmt.Sprintf("%s a member of %s now, level %s", n.subjectLocked(m.User, "are", "is"), name, m.Level)
 	case m.User == n.me:
-		return "you are invited to " + name + ": accept_ch joins, decline_ch declines"
+		return invited(m.ChannelName)
 	}
 	return n.subjectLocked(m.User, "are", "is") + " invited to " + name
+}
+
+// removedLocked is RM_CH_MEMBER: a member has gone, or an invite.
+func (n *News) removedLocked(v *wire.MemberRemoved) string {
+	what := " no longer in "
+	if names := n.channels[v.Channel]; names != nil {
+		if _, invited := names.invited[v.User]; invited {
+			what = " no longer invited to "
+			names.invite(v.User, false)
+		}
+	}
+	return n.subjectLocked(v.User, "are", "is") + what + n.channelLocked(v.Channel)
+}
+
+// invite notes whether a user has an invite that waits.
+func (c *channelNames) invite(user wire.UserID, waits bool) {
+	if waits {
+		remember(&c.invited, user, struct{}{})
+	} else {
+		delete(c.invited, user)
+	}
+}
+
+// invited tells a person of an invite, and how to answer it.
+func invited(channel string) string {
+	name, argument := word(channel), ""
+	if name == channel { // it can be typed
+		argument = " -ch_name " + client.QuoteValue(channel)
+	}
+	return "you are invited to " + name + ": accept_ch" + argument + " joins, decline_ch" + argument + " declines"
 }
 
 // statusLocked is PEER_STAT: a peer came, changed what it has open, or left.
@@ -168,10 +204,12 @@ func (n *News) statusLocked(v *wire.PeerStatus) string {
 	for _, ref := range v.Open.Open() {
 		open = append(open, n.subLocked(ref))
 	}
-	p.present = !v.Disconnected && len(open) > 0
+	p.present, p.gone = !v.Disconnected && len(open) > 0, false
 	switch {
 	case v.Disconnected:
-		delete(n.peers, v.Session)
+		if p.gone = p.linked; !p.gone {
+			delete(n.peers, v.Session)
+		}
 		return who + " has left"
 	case !p.present:
 		return who + " has nothing open any more"
@@ -181,17 +219,35 @@ func (n *News) statusLocked(v *wire.PeerStatus) string {
 	return who + " is here, in " + strings.Join(open, ", ")
 }
 
+// linkLocked is P2P_OPEN or P2P_CLOSE.
+func (n *News) linkLocked(t wire.TypeID, id wire.SessionID) string {
+	who := n.whoLocked(id)
+	if t == wire.P2POpen {
+		n.sessionLocked(id).linked = true
+		return who + " accepts the peer link: to_peer " + n.typedLocked(id) + " TEXT sends to it"
+	}
+	if p := n.peers[id]; p != nil {
+		p.linked = false
+		if p.gone {
+			delete(n.peers, id)
+		}
+	}
+	return who + " has closed the peer link, or declines it"
+}
+
 // peerLocked is who a peer is: an answer, a question or a request for a link.
 func (n *News) peerLocked(t wire.TypeID, v *wire.Peer) string {
 	before := n.whoLocked(v.Session)
 	p := n.sessionLocked(v.Session)
 	known, renamed := p.Name != "", p.Name != v.Name || p.Display != v.Display
-	p.Peer = *v
+	p.Peer, p.gone = *v, false
 	n.addUserLocked(v.User, v.Name)
 	who := n.whoLocked(v.Session)
 	switch {
 	case t == wire.P2PRequest:
-		return who + " asks for a peer link"
+		p.linked = true
+		typed := n.typedLocked(v.Session)
+		return who + " asks for a peer link: p2p_open " + typed + " accepts, p2p_close " + typed + " declines"
 	case known && renamed:
 		return before + " is now " + who
 	case t == wire.PingPeers && p.present && !known:
@@ -217,11 +273,106 @@ func (n *News) Learn(text string) {
 		}
 		names := n.namesLocked(wire.ChannelID(id))
 		names.name = name
+		if waits := row["pending_invite"]; waits != "" {
+			names.invite(n.me, waits == "1")
+		}
 		sub, err := strconv.ParseUint(row["sub_channel_id"], 10, 8)
 		if name := row["sub_channel_name"]; err == nil && name != "" {
 			names.subs[wire.SubID(sub)] = name
 		}
 	}
+}
+
+// Invites tells of the invites in the output of ls_chs that wait for an answer,
+// a line each; without a line feed behind the last.
+func Invites(text string) string {
+	var lines []string
+	for row := range tableRows(text) {
+		if name := row["channel_name"]; row["pending_invite"] == "1" && name != "" {
+			lines = append(lines, "* "+invited(name))
+		}
+	}
+	return strings.Join(lines, "\n")
+}
+
+// Opened is what the output of ls_open_chs says: how many sub-channels are open
+// for casting, and a line for each in which the session may only listen,
+// without a line feed behind the last. known is false for any other text.
+func Opened(text string) (writable int, listening string, known bool) {
+	var lines []string
+	for row := range tableRows(text) {
+		switch {
+		case row["read_only"] == "0":
+			writable++
+		case row["channel_name"] != "" && row["sub_channel_name"] != "":
+			lines = append(lines, "* you may listen in "+word(row["channel_name"])+"/"+word(row["sub_channel_name"])+", but not cast")
+		}
+	}
+	return writable, strings.Join(lines, "\n"), strings.Contains(text, "read_only")
+}
+
+// Peer returns the session that a person names: by its id, by the beginning of
+// it that is shown, or by the user. Of several sessions of a user those count
+// that the person can mean: with linked those that have a link or a request,
+// otherwise those that have a sub-channel open. The error says what to type.
+func (n *News) Peer(name string, linked bool) (wire.SessionID, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if id, err := hex.DecodeString(name); err == nil && len(id) == wire.SessionIDSize {
+		return wire.SessionID(id), nil
+	}
+	// Ids come first: nobody can choose one to be taken for somebody else.
+	found := n.matchesLocked(func(p *peer) bool {
+		return len(name) >= 2*shortID && strings.HasPrefix(p.Session.String(), strings.ToLower(name))
+	})
+	if len(found) == 0 {
+		found = n.matchesLocked(func(p *peer) bool { return p.Name != "" && strings.EqualFold(p.Name, name) })
+	}
+	meant := slices.DeleteFunc(slices.Clone(found), func(p *peer) bool { return linked && !p.linked || !linked && !p.present })
+	if len(meant) > 0 {
+		found = meant
+	}
+	switch len(found) {
+	case 0:
+		return wire.SessionID{}, fmt.Errorf("nobody here is known as %s; ping_peers shows who shares an active sub-channel with you", strconv.Quote(name))
+	case 1:
+		return found[0].Session, nil
+	}
+	var ids []string
+	for _, p := range found {
+		ids = append(ids, p.Session.String())
+	}
+	slices.Sort(ids)
+	const most = 6
+	if more := len(ids) - most; more > 0 {
+		ids = append(ids[:most], fmt.Sprintf("%d more", more))
+	}
+	return wire.SessionID{}, fmt.Errorf("%s has %d sessions; give the id of one: %s", word(found[0].Name), len(found), strings.Join(ids, ", "))
+}
+
+func (n *News) matchesLocked(match func(*peer) bool) (found []*peer) {
+	for _, p := range n.peers {
+		if match(p) {
+			found = append(found, p)
+		}
+	}
+	return found
+}
+
+// Linked notes that the person has asked a session for a link or has accepted
+// its request, or has closed what there was.
+func (n *News) Linked(id wire.SessionID, on bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.sessionLocked(id).linked = on
+}
+
+// typedLocked is what a person can type for a session.
+func (n *News) typedLocked(id wire.SessionID) string {
+	if p := n.peers[id]; p != nil && p.Name != "" && word(p.Name) == p.Name {
+		return p.Name
+	}
+	return hex.EncodeToString(id[:shortID])
 }
 
 // tableRows yields the rows of the tables in a listing (commands 1.7) by the

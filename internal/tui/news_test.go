@@ -82,18 +82,29 @@ func TestNews(t *testing.T) {
 		{"is forgotten", status("ann", other), "* session abcd6100 is here, in #9/#7"},
 		{"evil name", peer(wire.PeerInfo, session("eve"), wire.UserID{9}, evil, `"`), `* "\x1b]0;x\a\nmore\u202e" "\"" is here, with "app 1"`},
 
-		{"asks for a link", client.Event{ID: wire.AsyncP2P, Type: wire.P2PRequest, Value: &wire.Peer{Session: session("ida"), Name: "ida"}}, "* ida asks for a peer link"},
-		{"accepts", client.Event{ID: wire.AsyncP2P, Type: wire.P2POpen, Value: &wire.SessionRef{Session: session("ida")}}, "* ida accepts the peer link"},
+		{"asks for a link", client.Event{ID: wire.AsyncP2P, Type: wire.P2PRequest, Value: &wire.Peer{Session: session("ida"), Name: "ida"}}, "* ida asks for a peer link: p2p_open ida accepts, p2p_close ida declines"},
+		{"accepts", client.Event{ID: wire.AsyncP2P, Type: wire.P2POpen, Value: &wire.SessionRef{Session: session("ida")}}, "* ida accepts the peer link: to_peer ida TEXT sends to it"},
 		{"sends", client.Event{ID: wire.AsyncP2P, Type: wire.Text, Value: &wire.PeerData{Src: session("ida"), Data: []byte("a\nb\n")}}, "[P2P ida] a\n[P2P ida] b"},
 		{"sends bytes", client.Event{ID: wire.AsyncP2P, Type: wire.Bytes, Value: &wire.PeerData{Src: session("uma"), Data: []byte("a")}}, "[P2P session abcd7500] BYTES, 1 bytes"},
 		{"closes", client.Event{ID: wire.AsyncP2P, Type: wire.P2PClose, Value: &wire.SessionRef{Session: session("ida")}}, "* ida has closed the peer link, or declines it"},
 
-		{"invitation", value(wire.AsyncInvitedToCh, &wire.Member{Channel: 9, User: me, Invite: true, Level: 4, Name: "me", ChannelName: "chess"}), "* you are invited to chess: accept_ch joins, decline_ch declines"},
+		{"asks again for a link", client.Event{ID: wire.AsyncP2P, Type: wire.P2PRequest, Value: &wire.Peer{Session: session("ida"), Name: "ida"}}, "* ida asks for a peer link: p2p_open ida accepts, p2p_close ida declines"},
+		{"leaves with a link", client.Event{ID: wire.AsyncLimitedCast, Type: wire.PeerStat, Value: &wire.PeerStatus{Session: session("ida"), Disconnected: true}}, "* ida has left"},
+		{"whose end is told behind", client.Event{ID: wire.AsyncP2P, Type: wire.P2PClose, Value: &wire.SessionRef{Session: session("ida")}}, "* ida has closed the peer link, or declines it"},
+		{"then forgotten", client.Event{ID: wire.AsyncP2P, Type: wire.P2PClose, Value: &wire.SessionRef{Session: session("ida")}}, "* session abcd6900 has closed the peer link, or declines it"},
+
+		{"invitation", value(wire.AsyncInvitedToCh, &wire.Member{Channel: 9, User: me, Invite: true, Level: 4, Name: "me", ChannelName: "chess"}), "* you are invited to chess: accept_ch -ch_name chess joins, decline_ch -ch_name chess declines"},
+		{"invitation to a strange name", value(wire.AsyncInvitedToCh, &wire.Member{Channel: 12, User: me, Invite: true, Level: 4, Name: "me", ChannelName: "a\x1bb"}), `* you are invited to "a\x1bb": accept_ch joins, decline_ch declines`},
+		{"taken back", value(wire.AsyncRmChMember, &wire.MemberRemoved{Channel: 12, User: me}), `* you are no longer invited to channel "a\x1bb"`},
+		{"once", value(wire.AsyncRmChMember, &wire.MemberRemoved{Channel: 12, User: me}), `* you are no longer in channel "a\x1bb"`},
 		{"of another", value(wire.AsyncInvitedToCh, &wire.Member{Channel: 9, User: bob, Invite: true, Level: 4, Name: "rob", ChannelName: "chess"}), "* rob is invited to chess"},
+		{"declined", value(wire.AsyncRmChMember, &wire.MemberRemoved{Channel: 9, User: bob}), "* rob is no longer invited to channel chess"},
+		{"invited again", value(wire.AsyncInvitedToCh, &wire.Member{Channel: 9, User: bob, Invite: true, Level: 4, Name: "rob", ChannelName: "chess"}), "* rob is invited to chess"},
 		{"accepted", value(wire.AsyncInviteAccepted, &wire.Member{Channel: 9, User: bob, Level: 4, Name: "rob", ChannelName: "chess"}), "* rob is a member of chess now, level regular"},
 		{"new channel", value(wire.AsyncNewChMember, &wire.Member{Channel: 10, User: me, Level: 1, Name: "me", ChannelName: "mine"}), "* you are a member of mine now, level owner"},
 		{"level", value(wire.AsyncMemLevelChg, &wire.MemberLevel{Channel: 9, User: bob, Level: wire.Admin}), "* rob has level admin in channel chess now"},
-		{"own level", value(wire.AsyncMemLevelChg, &wire.MemberLevel{Channel: 5, User: me, Level: wire.Officer}), "* you have level officer in channel nyheter-ü now"},
+		{"own level", value(wire.AsyncMemLevelChg, &wire.MemberLevel{Channel: 5, User: me, Level: wire.Officer}), "* you have level officer in channel nyheter-ü now; what you had open there has been closed, open it again if you still may"},
+		{"who had accepted goes", value(wire.AsyncRmChMember, &wire.MemberRemoved{Channel: 9, User: bob}), "* rob is no longer in channel chess"},
 		{"member gone", value(wire.AsyncRmChMember, &wire.MemberRemoved{Channel: 9, User: wire.UserID{0xee}}), "* user ee000000 is no longer in channel chess"},
 		{"out", value(wire.AsyncRmChMember, &wire.MemberRemoved{Channel: 11, User: me}), "* you are no longer in channel #11"},
 		{"renamed", value(wire.AsyncRenameCh, &wire.ChannelRenamed{Channel: 9, Name: "go"}), "* channel chess is called go now"},
@@ -166,4 +177,103 @@ func FuzzNews(f *testing.F) {
 			n.Lines(client.Event{ID: wire.AsyncDelCh, Value: &wire.ChannelRef{Channel: 5}})
 		}
 	})
+}
+
+// What a person types for a peer: its user, or what is shown of its session id.
+func TestPeer(t *testing.T) {
+	var n tui.News
+	id := func(first, second byte) wire.SessionID { return wire.SessionID{first, second, 3, 4} }
+	known := func(id wire.SessionID, name string) {
+		n.Lines(client.Event{ID: wire.AsyncLimitedCast, Type: wire.PingPeers, Value: &wire.Peer{Session: id, Name: name}})
+	}
+	here := func(id wire.SessionID) {
+		n.Lines(client.Event{ID: wire.AsyncLimitedCast, Type: wire.PeerStat, Value: &wire.PeerStatus{Session: id, Open: wire.SubList{{Channel: 1}}}})
+	}
+	p2p := func(typ wire.TypeID, v wire.Payload) {
+		n.Lines(client.Event{ID: wire.AsyncP2P, Type: typ, Value: v})
+	}
+	here(id(1, 1)) // somebody without a name
+	known(id(2, 1), "ann")
+	known(id(3, 1), "bob")
+	known(id(3, 2), "bob")
+	known(id(4, 1), "02010304") // looks like the session of ann
+	full := "0505" + strings.Repeat("0", 52)
+	want := func(name string, linked bool, want wire.SessionID, failure string) {
+		t.Helper()
+		got, err := n.Peer(name, linked)
+		if got != want || (err != nil) != (failure != "") || err != nil && !strings.Contains(err.Error(), failure) {
+			t.Errorf("Peer(%q, %v) = %v, %v; want %v, %q", name, linked, got, err, want, failure)
+		}
+	}
+	none := wire.SessionID{}
+	want("ann", false, id(2, 1), "")
+	want("ANN", true, id(2, 1), "")
+	want("02010304", false, id(2, 1), "")
+	want("01010304", false, id(1, 1), "")
+	want("0201030", false, none, "nobody here is known as \"0201030\"; ping_peers shows")
+	want("", false, none, "nobody")
+	want("eve\x1b", false, none, `"eve\x1b"`)
+	want(full, false, wire.SessionID{5, 5}, "")
+	want(id(2, 1).String(), true, id(2, 1), "")
+	want("bob", false, none, "bob has 2 sessions; give the id of one: "+id(3, 1).String()+", "+id(3, 2).String())
+	here(id(3, 2))
+	want("bob", false, id(3, 2), "")
+	want("bob", true, none, "bob has 2 sessions")
+	p2p(wire.P2PRequest, &wire.Peer{Session: id(3, 1), Name: "bob"})
+	want("bob", true, id(3, 1), "")
+	want("bob", false, id(3, 2), "")
+	p2p(wire.P2PClose, &wire.SessionRef{Session: id(3, 1)})
+	want("bob", true, none, "bob has 2 sessions")
+	n.Linked(id(3, 2), true)
+	want("bob", true, id(3, 2), "")
+	n.Linked(id(3, 2), false)
+	p2p(wire.P2POpen, &wire.SessionRef{Session: id(3, 1)})
+	want("bob", true, id(3, 1), "")
+}
+
+func TestInvites(t *testing.T) {
+	var n tui.News
+	n.Lines(client.Event{ID: wire.AsyncSysMsg, Type: wire.MyInfo, Value: &wire.Account{Peer: wire.Peer{User: wire.UserID{3}, Name: "me"}}})
+	removed := client.Event{ID: wire.AsyncRmChMember, Type: wire.Bytes, Value: &wire.MemberRemoved{Channel: 6, User: wire.UserID{3}}}
+	for pending, want := range map[string]string{"1": "* you are no longer invited to channel chess", "0": "* you are no longer in channel chess"} {
+		n.Learn("channel_id    channel_name    pending_invite\n-------       -------         -------\n6             chess           " + pending + "\n")
+		if got := n.Lines(removed); got != want {
+			t.Errorf("pending_invite %s, then removed: %q, want %q", pending, got, want)
+		}
+	}
+	if got := tui.Invites(channelList); got != "" {
+		t.Errorf("of a list without one: %q", got)
+	}
+	list := "channel_id    channel_name    pending_invite    access_level\n" +
+		"-------       -------         -------           -------\n" +
+		"5             news            0                 1\n" +
+		"6             chess           1                 4\n" +
+		"7             -odd            1                 4\n"
+	want := "* you are invited to chess: accept_ch -ch_name chess joins, decline_ch -ch_name chess declines\n" +
+		"* you are invited to -odd: accept_ch -ch_name \"-odd\" joins, decline_ch -ch_name \"-odd\" declines"
+	if diff := cmp.Diff(want, tui.Invites(list)); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
+func TestOpened(t *testing.T) {
+	const header = "\nchannel_name    sub_channel_name    channel_id    sub_channel_id    read_only\n" +
+		"-------         -------             -------       -------           -------\n"
+	tests := []struct {
+		name, text string
+		writable   int
+		listening  string
+		known      bool
+	}{
+		{"nothing open", header, 0, "", true},
+		{"some of each", header + "news            main                5             0                 0\n" +
+			"news            talk                5             1                 1\n", 1, "* you may listen in news/talk, but not cast", true},
+		{"refused", "", 0, "", false},
+	}
+	for _, tt := range tests {
+		writable, listening, known := tui.Opened(tt.text)
+		if writable != tt.writable || listening != tt.listening || known != tt.known {
+			t.Errorf("%s: %d, %q, %v", tt.name, writable, listening, known)
+		}
+	}
 }

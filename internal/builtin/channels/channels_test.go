@@ -256,7 +256,7 @@ func TestRefusals(t *testing.T) {
 		{"open_sub_ch", "stranger", "-ch_name x -sub_name x", noCh}, // no check of the syntax
 		{"open_sub_ch", "stranger", "-ch_name Room -sub_name x", noSub},
 		{"open_sub_ch", "stranger", "-ch_name Room -sub_name Inside", "This takes level 4 (regular) in the channel and yours is 5 (public); ask for an invite."},
-		{"open_sub_ch", "invited", "-ch_name Room -sub_name Inside", "This takes level 4 (regular) in the channel and yours is 5 (public); ask for an invite."},
+		{"open_sub_ch", "invited", "-ch_name Room -sub_name Inside", "You are invited to the channel, but no member yet; join it with accept_ch first."},
 		{"close_sub_ch", "stranger", "-sub_name x", missingCh},
 		{"close_sub_ch", "stranger", "-ch_name x", missingSub},
 		{"close_sub_ch", "stranger", "-ch_name x -sub_name x", noCh},
@@ -265,10 +265,10 @@ func TestRefusals(t *testing.T) {
 		{"ch_owner_override", "owner", "", "Missing -state."},
 		{"ch_owner_override", "owner", "-state 2", "-state must be 0 or 1, not \"2\"."},
 
-		{"find_ch", "owner", "-name abc -id 1", badCh},
+		{"find_ch", "owner", "-name abc -id 1", "No channel can be found by that; give 4 to 32 characters of a name, without blanks."},
 		{"find_ch", "owner", "-id one", "-id must be a whole number from 0 to 18446744073709551615, not \"one\"."},
 		{"ls_ch_members", "stranger", "-ch_name Room", "This takes level 4 (regular) in the channel and yours is 5 (public); ask for an invite."},
-		{"ls_ch_members", "invited", "-ch_name Room", "This takes level 4 (regular) in the channel and yours is 5 (public); ask for an invite."},
+		{"ls_ch_members", "invited", "-ch_name Room", "You are invited to the channel, but no member yet; join it with accept_ch first."},
 	}
 	for _, name := range []string{"accept_ch", "decline_ch"} {
 		tests = append(tests,
