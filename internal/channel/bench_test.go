@@ -58,8 +58,8 @@ func BenchmarkLarge(b *testing.B) {
 	b.Run("memberships of 200", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
-			if list, err := f.Memberships(ctx, ann.User); err != nil || len(list) != channel.MaxChannels {
-				b.Fatal(len(list), err)
+			if list, err := f.Memberships(ctx, ann.User, 0, channel.MaxChannels); err != nil || len(list.Rows) != channel.MaxChannels {
+				b.Fatal(len(list.Rows), err)
 			}
 		}
 	})

@@ -70,6 +70,16 @@ func (f *fixture) user(t failer, name string) channel.Caller {
 	return channel.Caller{User: r.ID}
 }
 
+// memberships returns the channels and the invites of a user.
+func (f *fixture) memberships(t failer, name string) []channel.Membership {
+	t.Helper()
+	page, err := f.Memberships(ctx, id(name), 0, channel.MaxChannels+channel.MaxInvites)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return page.Rows
+}
+
 // user is what events tell of an account that fixture.user has made.
 func user(name string) channel.User {
 	u := channel.User{Name: name, Display: "The " + name}

@@ -8,13 +8,6 @@ import (
 	"mrci.dev/mrci/wire"
 )
 
-// Memberships returns what a login has to know: the channels of a user, and
-// behind them pending invites, MaxChannels at most. It is one query.
-func (s *Service) Memberships(ctx context.Context, user wire.UserID) ([]Membership, error) {
-	list, err := s.store.Memberships(ctx, user, MaxChannels)
-	return list, doing("read the channels of a user", err)
-}
-
 // Rights returns what the caller may do in a sub-channel as it is stored now,
 // ErrNoChannel or ErrNoSubChannel. It is one query.
 func (s *Service) Rights(ctx context.Context, c Caller, ch wire.ChannelID, sub wire.SubID) (Rights, error) {
@@ -78,11 +71,11 @@ func (s *Service) Channels(ctx context.Context, f Find, after Cursor, limit int)
 	})
 }
 
-// MembershipPage lists the channels and the pending invites of a user
+// Memberships lists the channels and the pending invites of a user
 // (ls_chs).
-func (s *Service) MembershipPage(ctx context.Context, user wire.UserID, after Cursor, limit int) (Page[Membership], error) {
+func (s *Service) Memberships(ctx context.Context, user wire.UserID, after Cursor, limit int) (Page[Membership], error) {
 	return list(ctx, s, "list the channels of a user", func(r Reader) (Page[Membership], error) {
-		return r.MembershipPage(user, after, pageSize(limit))
+		return r.Memberships(user, after, pageSize(limit))
 	})
 }
 

@@ -20,11 +20,6 @@ type Store interface {
 	// View runs do, which reads from one snapshot.
 	View(ctx context.Context, do func(Reader) error) error
 
-	// Memberships returns the channels of a user: those of which it is a
-	// member, then pending invites, each in the order in which they came; at
-	// most limit. It is one query.
-	Memberships(ctx context.Context, user wire.UserID, limit int) ([]Membership, error)
-
 	// Facts returns what a decision about a sub-channel needs to know,
 	// ErrNoChannel or ErrNoSubChannel. It is one query.
 	Facts(ctx context.Context, user wire.UserID, ch wire.ChannelID, sub wire.SubID) (Facts, error)
@@ -56,8 +51,8 @@ type Reader interface {
 
 	// Channels lists channels.
 	Channels(f Find, after Cursor, limit int) (Page[Channel], error)
-	// MembershipPage lists the channels and the invites of a user.
-	MembershipPage(user wire.UserID, after Cursor, limit int) (Page[Membership], error)
+	// Memberships lists the channels and the invites of a user.
+	Memberships(user wire.UserID, after Cursor, limit int) (Page[Membership], error)
 	// SubChannels lists the sub-channels of a channel; public: only those with
 	// lowest level Public.
 	SubChannels(ch wire.ChannelID, public bool, after Cursor, limit int) (Page[SubChannel], error)

@@ -23,11 +23,6 @@ const (
 	selectSub      = `SELECT sub_channel_id, sub_channel_name, lowest_access_level, active_updates
 		FROM sub_channels WHERE channel_id = $1 AND sub_channel_key = $2`
 
-	// The order is that of an index.
-	selectMemberships = `SELECT channel_id, channel_name, access_level, pending_invite
-		FROM channel_members CROSS JOIN channels USING (channel_id)
-		WHERE user_id = $1 ORDER BY pending_invite, seq LIMIT $2`
-
 	// A channel without the sub-channel is a row too.
 	selectFacts = `SELECT c.channel_id, c.channel_name, coalesce(s.sub_channel_id, -1), coalesce(s.sub_channel_name, ''),
 		coalesce(s.lowest_access_level, 0), coalesce(s.active_updates, 0),
@@ -133,13 +128,6 @@ func found(err, none error) error {
 	return broken(err)
 }
 
-// Memberships returns the channels of a user.
-func (s *Store) Memberships(ctx context.Context, user wire.UserID, limit int) ([]channel.Membership, error) {
-	rows, err := s.channel.memberships.QueryContext(ctx, user[:], limit)
-	list, _, err := collect(rows, err, limit, scanMembership)
-	return list, wrap(ctx, "read channels of a user", err)
-}
-
 // Facts returns what a decision about a sub-channel needs to know.
 func (s *Store) Facts(ctx context.Context, user wire.UserID, ch wire.ChannelID, sub wire.SubID) (channel.Facts, error) {
 	if ch > math.MaxInt64 {
@@ -240,7 +228,7 @@ func (r *channelReader) Channels(f channel.Find, after channel.Cursor, limit int
 	return page(r, r.stmts.channels, after, limit, scanChannel, names.Fold(f.Name), id)
 }
 
-func (r *channelReader) MembershipPage(user wire.UserID, after channel.Cursor, limit int) (channel.Page[channel.Membership], error) {
+func (r *channelReader) Memberships(user wire.UserID, after channel.Cursor, limit int) (channel.Page[channel.Membership], error) {
 	return page(r, r.stmts.memberships, after, limit, scanMembership, user[:])
 }
 

@@ -17,7 +17,7 @@ import (
 type channelStatements struct {
 	view, find channelReads // the same on r and on w
 
-	memberships, factsByID, factsByName *sql.Stmt // on r
+	factsByID, factsByName *sql.Stmt // on r
 
 	// on w
 	caller, user, owner, audience, invited, inviteCount, counts, subIDs, subName *sql.Stmt
@@ -34,7 +34,6 @@ const countOwned = `SELECT count(*) FROM channel_members WHERE user_id = $1 AND 
 
 func (c *channelStatements) onReader() []preparation {
 	return append(c.view.texts(),
-		preparation{&c.memberships, selectMemberships},
 		preparation{&c.factsByID, factsByID},
 		preparation{&c.factsByName, factsByName},
 		preparation{&c.ownedRead, countOwned},

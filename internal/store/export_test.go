@@ -85,7 +85,7 @@ func ChannelStatements() (texts []string) {
 	for _, p := range c.onWriter()[len(c.find.texts()):] {
 		texts = append(texts, p.text)
 	}
-	return append(texts, selectMemberships, factsByID, factsByName, selectChannel, selectStanding, selectSub, countOwned)
+	return append(texts, factsByID, factsByName, selectChannel, selectStanding, selectSub, countOwned)
 }
 
 // NewestMigration is the version of the tables that this program makes.

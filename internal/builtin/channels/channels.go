@@ -36,7 +36,7 @@ type Rules interface {
 	Open(ctx context.Context, c channel.Caller, ch, sub string) (channel.Rights, error)
 
 	Channels(ctx context.Context, f channel.Find, after channel.Cursor, limit int) (channel.Page[channel.Channel], error)
-	MembershipPage(ctx context.Context, user wire.UserID, after channel.Cursor, limit int) (channel.Page[channel.Membership], error)
+	Memberships(ctx context.Context, user wire.UserID, after channel.Cursor, limit int) (channel.Page[channel.Membership], error)
 	SubChannels(ctx context.Context, c channel.Caller, ch string, after channel.Cursor, limit int) (channel.Channel, channel.Page[channel.SubChannel], error)
 	Members(ctx context.Context, c channel.Caller, ch string, f channel.MemberFilter, after channel.Cursor, limit int) (channel.Channel, channel.Page[channel.Member], error)
 	Flags(ctx context.Context, c channel.Caller, ch string, after channel.Cursor, limit int) (channel.Channel, channel.Page[channel.Flag], error)

@@ -161,7 +161,7 @@ func (c commands) list() *module.Command {
 		Run: table[channel.Membership]{
 			columns: listColumns, filtered: true,
 			read: func(ctx context.Context, who channel.Caller, after channel.Cursor, limit int) (channel.Page[channel.Membership], error) {
-				return c.Rules.MembershipPage(ctx, who.User, after, limit)
+				return c.Rules.Memberships(ctx, who.User, after, limit)
 			},
 			cells: func(m channel.Membership) []string {
 				return []string{channelID(m.Channel.ID), m.Channel.Name, listing.Text(m.Pending), level(m.Level)}
