@@ -22,7 +22,7 @@ type Event struct {
 	//	USER_DELETED                     BYTES        *wire.UserRef
 	//	TO_PEER, LIMITED_CAST            PEER_INFO    *wire.Peer: an answer to ping_peers, or a new name
 	//	LIMITED_CAST                     PEER_STAT    *wire.PeerStatus: what a peer has open, or that it has left
-	//	LIMITED_CAST                     PING_PEERS   *wire.Peer: who has asked who is there
+	//	LIMITED_CAST                     PING_PEERS   *wire.Peer: the same, of hosts that pass the question on as it came
 	//	P2P                              P2P_REQUEST  *wire.Peer: who asks for a link (AcceptLink, DeclineLink)
 	//	P2P                              P2P_OPEN, P2P_CLOSE  *wire.SessionRef
 	//	P2P                              others       *wire.PeerData: a message without a Link

@@ -17,8 +17,12 @@ func Quote(words ...string) string {
 
 // QuoteFor is Quote for a command whose io text is known (protocol 4): a word
 // with a dash that follows a switch which takes a value is that value, unless
-// the command has a switch of that name.
+// the command has a switch of that name. What a command takes as it is, whatever
+// it is, such as cast, gets the words as they are, with a blank between them.
 func QuoteFor(io string, words ...string) string {
+	if strings.HasPrefix(io, "[any]") {
+		return strings.Join(words, " ")
+	}
 	switches := parseSwitches(io)
 	var b strings.Builder
 	wantsValue := false

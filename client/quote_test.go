@@ -76,6 +76,7 @@ func TestQuote(t *testing.T) {
 		{"flag takes no value", io, []string{"-all", "-x"}, `-all -x`},
 		{"optional value", io, []string{"-new_name", "-x"}, `-new_name "-x"`},
 		{"output part does not count", io, []string{"-x", "-y"}, `-x -y`},
+		{"taken as it is", "[any]/[]", []string{"it's", "a  b", "-x", ""}, "it's a  b -x "},
 		{"other white space", "", []string{"a\u00a0b", "c\td"}, "\"a\u00a0b\" \"c\td\""},
 	}
 	for _, tt := range tests {
