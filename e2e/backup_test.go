@@ -288,8 +288,11 @@ func TestKilledBackup(t *testing.T) {
 		} else if ended {
 			t.Error("there is no archive, and no error")
 		}
-		if !ended {
+		switch {
+		case !ended:
 			cut++
+		case cut == 0: // the first one may have taken longer than they do
+			took = took/2 + 1
 		}
 		if round == rounds/2 { // the rest without a host
 			s.stop(t, syscall.SIGINT)

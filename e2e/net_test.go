@@ -76,7 +76,8 @@ func TestTwoNetworks(t *testing.T) {
 func twoNetworks(t *testing.T) {
 	peer := newPeer(t)
 	const halfOpen = 3
-	h := newHost(t, "--listen", "0.0.0.0:0", "--set", "tls_on_loopback=true",
+	// Half-open connections stay so while the test looks at them.
+	h := newHost(t, "--listen", "0.0.0.0:0", "--set", "tls_on_loopback=true", "--set", "header_timeout_s=3600",
 		"--set", fmt.Sprintf("half_open_per_addr=%d", halfOpen))
 	_, port, err := net.SplitHostPort(h.addr)
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
@@ -267,7 +268,6 @@ func TestRun(t *testing.T) {
 		{"transfer command", "HOST|send", "", 64, "", "mrci put"},
 		{"connection lost", "HOST|quit_host", "", 69, "", "connection lost"},
 		{"unreachable", refused.Addr().String() + "|echo", "", 69, "", "unreachable"},
-		{"time is up", "--timeout|50ms|HOST|loop", "", 75, "started\n", "time is up"},
 		{"wrong option", "--jsom|HOST|echo", "", 64, "", "--json"},
 		{"no command", "HOST", "", 64, "", "COMMAND"},
 		{"bad host", "host:|echo", "", 64, "", "ADDR[:PORT]"},
@@ -302,6 +302,22 @@ func TestRun(t *testing.T) {
 				t.Errorf("more than one line on stderr: %q", stderr)
 			}
 		})
+	}
+}
+
+// TestTimeIsUp: --timeout ends a command wherever it is, with what it has said
+// until then.
+func TestTimeIsUp(t *testing.T) {
+	h := startHost(t, false)
+	// How far it comes in 50 ms is the machine's affair.
+	for timeout, said := 50*time.Millisecond, ""; said != "started\n"; timeout *= 2 {
+		if timeout > time.Minute {
+			t.Fatalf("in %v it says %q", timeout/2, said)
+		}
+		status, stdout, stderr := process{}.run(t, "run", "--timeout", timeout.String(), h.Addr, "loop")
+		if said = stdout; status != 75 || said != "" && said != "started\n" || stderr != "mrci: time is up\n" {
+			t.Fatalf("%v: exit %d, stdout %q, stderr %q; want 75", timeout, status, stdout, stderr)
+		}
 	}
 }
 

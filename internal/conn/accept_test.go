@@ -430,7 +430,6 @@ func TestHandshakeTurns(t *testing.T) {
 		})
 	}
 	clients.Wait()
-	if n := len(cfg.Handshakes); n != 0 {
-		t.Errorf("%d turns are held by nobody", n)
-	}
+	// One of those that stop may have come to its turn only now.
+	eventually(t, "no turn is held", func() bool { return len(cfg.Handshakes) == 0 })
 }

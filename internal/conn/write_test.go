@@ -373,15 +373,51 @@ func TestWriteTimeout(t *testing.T) {
 	}
 }
 
+// untimed is a socket whose deadlines for writing pass when the test says so, and
+// not because the machine is busy.
+type untimed struct {
+	*net.TCPConn
+
+	mu    sync.Mutex
+	set   bool // there is a deadline
+	hurry bool // those to come pass soon
+}
+
+func (u *untimed) SetWriteDeadline(at time.Time) error {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.set = !at.IsZero()
+	if u.set && u.hurry {
+		at = time.Now().Add(100 * time.Millisecond)
+	}
+	return u.TCPConn.SetWriteDeadline(at)
+}
+
+// pass lets the deadline pass, if there is one.
+func (u *untimed) pass() error {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if !u.set {
+		return nil
+	}
+	return u.TCPConn.SetWriteDeadline(time.Unix(1, 0))
+}
+
+func (u *untimed) hurryUp() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.hurry = true
+}
+
 // The same over a socket, where a writer goroutine takes over from Flush, and
 // what it leaves must not harm the next Flush.
 func TestWriteTimeoutOnSocket(t *testing.T) {
 	for _, m := range []mode{clear, secure} {
 		t.Run(m.String(), func(t *testing.T) {
-			t.Parallel() // it waits for real time to pass
 			cfg, _ := config(m)
-			cfg.WriteTimeout = 500 * time.Millisecond // a busy machine stands still for less
-			c, client := connect(t, m, cfg)
+			raw, server := sockets(t)
+			host := &untimed{TCPConn: server}
+			c, client := connectOver(t, raw, host, cfg, clientTLS())
 			large := frames(wire.MaxPayload)
 			if err := c.AppendShared(large); err != nil {
 				t.Fatal(err)
@@ -391,9 +427,9 @@ func TestWriteTimeoutOnSocket(t *testing.T) {
 				t.Fatalf("read: %v", err)
 			}
 			eventually(t, "Queued() is 0", func() bool { return c.Queued() == 0 })
-			// Longer than the deadline that the writer had.
-			timer := time.NewTimer(cfg.WriteTimeout + cfg.WriteTimeout/10)
-			<-timer.C
+			if err := host.pass(); err != nil {
+				t.Fatal(err)
+			}
 			for range 10 {
 				if err := c.Append(frames(1)); err != nil {
 					t.Fatal(err)
@@ -403,6 +439,7 @@ func TestWriteTimeoutOnSocket(t *testing.T) {
 					t.Fatalf("read: %v, the cause is %v", err, c.Cause())
 				}
 			}
+			host.hurryUp()
 			for range 4 { // now nobody reads: more than the buffers of both sockets
 				if err := c.AppendShared(large); err != nil {
 					t.Fatal(err)

@@ -337,24 +337,21 @@ func readAll(c net.Conn) string {
 // TestHostileRequests sends what is no request. Each is answered, and the
 // next client is served.
 func TestHostileRequests(t *testing.T) {
-	s := start(t, control.Config{ReadTimeout: 50 * time.Millisecond}, echo)
-	tests := map[string]struct {
+	s := start(t, control.Config{ReadTimeout: time.Hour}, echo)
+	for name, test := range map[string]struct {
 		send string
 		half bool // nothing more comes, instead of the end
 		want string
 	}{
-		"garbage":           {send: "\x00\xff\x16\x03\x01GET / HTTP/1.1\n", want: "not UTF-8"},
-		"another protocol":  {send: "GET / HTTP/1.1\r\n\r\n", want: "not understood"},
-		"an empty line":     {send: "\n", want: "not understood"},
-		"half a line":       {send: `{"command":"sta`, want: "half a request"},
-		"half, then silent": {send: `{"command":"sta`, half: true, want: "no request within"},
-		"silent":            {half: true, want: "no request within"},
-		"gone":              {want: ""},
-		"a huge line":       {send: strings.Repeat("x", control.MaxRequest+1), half: true, want: "too long"},
-		"too long by one":   {send: `{"command":"` + strings.Repeat("x", control.MaxRequest-14) + "\"}\n", want: "too long"},
-		"several lines":     {send: "{\"command\":\"a\"}\n{\"command\":\"b\"}\n{\"comm", want: `{"status":0,"text":"a "}` + "\n"},
-	}
-	for name, test := range tests {
+		"garbage":          {send: "\x00\xff\x16\x03\x01GET / HTTP/1.1\n", want: "not UTF-8"},
+		"another protocol": {send: "GET / HTTP/1.1\r\n\r\n", want: "not understood"},
+		"an empty line":    {send: "\n", want: "not understood"},
+		"half a line":      {send: `{"command":"sta`, want: "half a request"},
+		"gone":             {want: ""},
+		"a huge line":      {send: strings.Repeat("x", control.MaxRequest+1), half: true, want: "too long"},
+		"too long by one":  {send: `{"command":"` + strings.Repeat("x", control.MaxRequest-14) + "\"}\n", want: "too long"},
+		"several lines":    {send: "{\"command\":\"a\"}\n{\"command\":\"b\"}\n{\"comm", want: `{"status":0,"text":"a "}` + "\n"},
+	} {
 		t.Run(name, func(t *testing.T) {
 			c := dial(t, s.Path())
 			_, _ = io.WriteString(c, test.send) // may be refused before its end
@@ -366,6 +363,31 @@ func TestHostileRequests(t *testing.T) {
 				t.Errorf("got %q, want one with %q", got, test.want)
 			}
 			if a := s.call(t, "echo"); a.Text != "echo " {
+				t.Errorf("the next client: %+v", a)
+			}
+		})
+	}
+}
+
+// TestSilentClients begin a request, or do not, and say nothing more. Each is
+// told why it is not waited for, and its place is free again.
+func TestSilentClients(t *testing.T) {
+	const late = "no request within"
+	s := start(t, control.Config{ReadTimeout: 50 * time.Millisecond, MaxClients: 1}, echo)
+	for name, begin := range map[string]string{"half a line": `{"command":"sta`, "nothing": ""} {
+		t.Run(name, func(t *testing.T) {
+			c := dial(t, s.Path())
+			_, _ = io.WriteString(c, begin) // it may be late already
+			if got := readAll(c); !strings.Contains(got, late) {
+				t.Errorf("got %q, want one with %q", got, late)
+			}
+			// The next one is served, if it is quick enough itself; the place is
+			// free a moment after the answer.
+			a := s.call(t, "echo")
+			for strings.Contains(a.Error, late) || strings.Contains(a.Error, "busy") {
+				a = s.call(t, "echo")
+			}
+			if a.Text != "echo " {
 				t.Errorf("the next client: %+v", a)
 			}
 		})

@@ -3,6 +3,7 @@ package host_test
 import (
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -74,23 +75,60 @@ func cheaperThan(t *testing.T, before uint64, conns int, each uint64) {
 	t.Logf("%d connections: %d KiB before, %d KiB now", conns, before>>10, after>>10)
 }
 
+// configure makes a configuration bind. Time-outs that attackers have to reach
+// bind when nobody else depends on them: however slow the machine is, those who
+// are served meanwhile do not reach them.
+func configure(t *testing.T, h *hosttest.Host, text string) {
+	t.Helper()
+	h.Write(text)
+	if _, err := h.Reload(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// closeAll closes connections that have not become sessions, and waits until the
+// host has done with them.
+func closeAll(t *testing.T, h *hosttest.Host, conns []net.Conn) {
+	t.Helper()
+	before := unstarted(h)
+	for _, c := range conns {
+		c.Close()
+	}
+	waitUntil(t, "they have gone", func() bool { return unstarted(h) == before+uint64(len(conns)) && h.Status().HalfOpen == 0 })
+}
+
+// unstarted is how many connections have not become a session.
+func unstarted(h *hosttest.Host) (n uint64) {
+	for _, reason := range h.Status().Counters["not_started"] {
+		n += reason
+	}
+	return n
+}
+
 func TestHalfHeaders(t *testing.T) {
-	h := hosttest.Start(t, hosttest.Set("header_timeout_s=2"))
+	h := hosttest.Start(t)
 	h.User("alice", 2)
+	configure(t, h, `{"header_timeout_s": 3600}`)
 	alice := h.Connect()
 	alice.Login("alice")
 	before := memoryInUse()
-	conns := dialRaw(t, h.Address(), attackers)
 	half := wire.ClientHeader{AppName: "half"}.Append(nil)[:100]
-	for _, c := range conns {
-		if _, err := c.Write(half); err != nil {
-			t.Fatal(err)
+	begin := func() []net.Conn {
+		conns := dialRaw(t, h.Address(), attackers)
+		for _, c := range conns {
+			_, _ = c.Write(half) // it may have been too late already
 		}
+		return conns
 	}
+	conns := begin()
 	waitUntil(t, "all are accepted", func() bool { return count(t, h, "connections", "accepted") == attackers+1 })
 	cheaperThan(t, before, attackers, preLogin)
 	alice.Call("my_info", "")
 	h.Connect().Login("alice")
+	closeAll(t, h, conns)
+
+	configure(t, h, `{"header_timeout_s": 1}`)
+	conns = begin()
 	ended(t, conns)
 	waitUntil(t, "all are counted", func() bool { return count(t, h, "not_started", "header_timeout") == attackers })
 	alice.Call("my_info", "")
@@ -178,14 +216,17 @@ func record(payload []byte) []byte {
 }
 
 func TestSlowHandshakes(t *testing.T) {
-	h := hosttest.Start(t, hosttest.Set("tls_on_loopback=true", "tls_timeout_s=3"))
+	h := hosttest.Start(t, hosttest.Set("tls_on_loopback=true"))
 	h.User("alice", 2)
+	configure(t, h, `{"tls_timeout_s": 3600}`)
 	alice := h.Connect()
 	alice.Login("alice")
 	before := memoryInUse()
 	first := helloBytes(t)
-	agreed := func(n int) []net.Conn {
-		conns := dialRaw(t, h.Address(), n)
+	// begin has half of the attackers send byte by byte and half stop after their
+	// first message. A host that ends them need not take it all.
+	begin := func() []net.Conn {
+		conns := dialRaw(t, h.Address(), attackers)
 		for _, c := range conns {
 			if _, err := c.Write(wire.ClientHeader{AppName: "slow"}.Append(nil)); err != nil {
 				t.Fatal(err)
@@ -195,27 +236,28 @@ func TestSlowHandshakes(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		return conns
-	}
-	bytewise, stopped := agreed(attackers/2), agreed(attackers/2)
-	for _, c := range stopped {
-		if _, err := c.Write(first); err != nil {
-			t.Fatal(err)
+		bytewise, stopped := conns[:attackers/2], conns[attackers/2:]
+		for _, c := range stopped {
+			_, _ = c.Write(first)
 		}
-	}
-	for _, b := range first[:20] {
-		for _, c := range bytewise {
-			if _, err := c.Write([]byte{b}); err != nil {
-				t.Fatal(err)
+		for _, b := range first[:20] {
+			for _, c := range bytewise {
+				_, _ = c.Write([]byte{b})
 			}
 		}
+		return conns
 	}
+	conns := begin()
 	cheaperThan(t, before, attackers, preLogin)
 	alice.Call("my_info", "")
 	h.Connect().Login("alice")
-	ended(t, bytewise)
-	ended(t, stopped)
-	waitUntil(t, "all are counted", func() bool { return count(t, h, "not_started", "tls_handshake") == attackers })
+	closeAll(t, h, conns)
+
+	configure(t, h, `{"tls_timeout_s": 1}`)
+	failed := count(t, h, "not_started", "tls_handshake")
+	ended(t, begin())
+	waitUntil(t, "all are counted", func() bool { return count(t, h, "not_started", "tls_handshake") == failed+attackers })
+	alice.Call("my_info", "")
 }
 
 // What is too long for a handshake ends it at once: the time for it is far.
@@ -291,24 +333,43 @@ func TestConnectFloodByAddress(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("only on Linux all of 127/8 is this machine")
 	}
-	const each = 20
-	h := hosttest.Start(t, hosttest.Set("limit_loopback=true", "half_open_per_addr=4", "header_timeout_s=2"))
+	const each, bound = 20, 4
+	h := hosttest.Start(t, hosttest.Set("limit_loopback=true", fmt.Sprintf("half_open_per_addr=%d", bound)))
 	h.User("alice", 2)
 	floods := []string{"127.0.0.2", "127.0.0.3", "127.0.0.4"}
-	for _, ip := range floods {
-		d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(ip)}}
-		for range each {
-			c, err := d.Dial("tcp", h.Address())
-			if err != nil {
-				t.Fatal(err)
+	flood := func(each int) (conns []net.Conn) {
+		t.Helper()
+		for _, ip := range floods {
+			d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(ip)}}
+			for range each {
+				c, err := d.Dial("tcp", h.Address())
+				if err != nil {
+					t.Fatal(err)
+				}
+				t.Cleanup(func() { c.Close() })
+				conns = append(conns, c)
 			}
-			defer c.Close()
 		}
+		return conns
 	}
-	wanted := uint64(len(floods) * (each - 4))
-	waitUntil(t, "the rest is refused", func() bool { return count(t, h, "refused", "half_open_per_addr") == wanted })
+	refused := func() uint64 { return count(t, h, "refused", "half_open_per_addr") }
+	configure(t, h, `{"header_timeout_s": 3600}`)
+	conns := flood(each)
+	wanted := uint64(len(floods) * (each - bound))
+	waitUntil(t, "the rest is refused", func() bool { return refused() == wanted })
 	h.Connect().Login("alice") // from 127.0.0.1
+	for _, c := range conns {
+		c.Close()
+	}
+	waitUntil(t, "the others have gone", func() bool { return unstarted(h) == uint64(bound*len(floods)) && h.Status().HalfOpen == 0 })
+
+	// There is room again, and who takes it and says nothing is ended.
+	configure(t, h, `{"header_timeout_s": 1}`)
+	flood(bound)
 	waitUntil(t, "the others are ended", func() bool {
-		return count(t, h, "not_started", "header_timeout") == uint64(4*len(floods))
+		return count(t, h, "not_started", "header_timeout") == uint64(bound*len(floods))
 	})
+	if n := refused(); n != wanted {
+		t.Errorf("%d were refused though there was room", n-wanted)
+	}
 }

@@ -89,7 +89,10 @@ func TestManyCallsOfOneBranch(t *testing.T) {
 			requests = wire.AppendText(requests, wire.Text, id, 1, "-command_name ls_users")
 			var before, after runtime.MemStats
 			runtime.ReadMemStats(&before)
-			sent := make(chan error)
+			sent := make(chan error, 1)
+			if err := c.Conn.SetWriteDeadline(time.Now().Add(5 * time.Minute)); err != nil { // it has a lot to do
+				t.Fatal(err)
+			}
 			go func() { // ends when the host has taken all; awaited below
 				_, err := c.Conn.Write(requests)
 				sent <- err

@@ -170,6 +170,9 @@ func TestMetricsAfterIdleConnections(t *testing.T) {
 	for range 50 {
 		idle = append(idle, dial(t, h.MetricsAddr()))
 	}
+	// Before the others go: what has gone by the time when it is accepted makes
+	// room for the next at once.
+	waitUntil(t, "one is refused", func() bool { return count(t, h, "refused", "metrics_connections") > 0 })
 	for _, c := range idle {
 		c.Close()
 	}

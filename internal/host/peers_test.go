@@ -329,9 +329,6 @@ func TestRelayFull(t *testing.T) {
 	t.Logf("%d frames of 64 KiB are on their way", sent)
 
 	// Three more wait, on branches of their own; one is stopped, one is killed.
-	const waiting = 100
-	began := time.Now()
-	s.waits("olga1", "hank1", waiting)
 	for i, stop := range []byte{bare.TermCmd, bare.KillCmd} {
 		branch := uint16(20_000 + i)
 		s.waits("olga1", "hank1", branch)
@@ -340,6 +337,9 @@ func TestRelayFull(t *testing.T) {
 			t.Errorf("stopped by %d, the call ends with %v, want IDLE 2", stop, got)
 		}
 	}
+	const waiting = 100
+	began := time.Now()
+	s.waits("olga1", "hank1", waiting)
 	// Others are served meanwhile.
 	delete(s.clients, "hank1")
 	s.frame("olga1", "I1", bare.Text, "to_peer", bare.Cat(s.id("sven1"), "x"), to("sven1", bare.At(bare.P2P, bare.Text, olga.ID, "x")))

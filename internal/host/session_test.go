@@ -544,19 +544,26 @@ func TestHostStops(t *testing.T) {
 		wantKinds(t, c.Ended(), want)
 	}
 	<-stopped
-	if took := time.Since(began); took > 5*time.Second {
+	if took := time.Since(began); took > 9*time.Second { // the default is 10 s
 		t.Errorf("stopping took %v, one second was given", took)
 	}
 }
 
 // TestStopIsQuick: without sessions, and with clients that leave, nothing is
-// waited for.
+// waited for. What is waited for would be so every time, a machine that stands
+// still is not.
 func TestStopIsQuick(t *testing.T) {
-	h := hosttest.Start(t)
-	began := time.Now()
-	h.Stop()
-	if took := time.Since(began); took > time.Second {
-		t.Errorf("stopping took %v", took)
+	quickest := time.Hour
+	for try := 0; try < 10 && quickest > time.Second; try++ {
+		h := hosttest.Start(t, hosttest.Set("stop_timeout_s=3600"))
+		h.Connect().Conn.Close()
+		waitUntil(t, "the client has left", func() bool { return h.Sessions() == 0 })
+		began := time.Now()
+		h.Stop()
+		quickest = min(quickest, time.Since(began))
+	}
+	if quickest > time.Second {
+		t.Errorf("stopping takes %v", quickest)
 	}
 }
 
@@ -567,11 +574,7 @@ func TestSessionsAreCounted(t *testing.T) {
 		t.Errorf("%d sessions", n)
 	}
 	a.Conn.Close()
-	for began := time.Now(); h.Sessions() != 1; time.Sleep(time.Millisecond) {
-		if time.Since(began) > 10*time.Second {
-			t.Fatal("a session that has ended is counted")
-		}
-	}
+	waitUntil(t, "a session that has ended is counted no more", func() bool { return h.Sessions() == 1 })
 	b.Call("my_info", "")
 	b.Write([]byte{1, 2, 3}) // half a header
 	b.Conn.Close()

@@ -12,7 +12,7 @@ import (
 func TestLogInAndRunCommands(t *testing.T) {
 	h := hosttest.Start(t)
 	h.User("alice", 1)
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	c, err := client.Dial(ctx, h.Address(), client.Config{})
 	if err != nil {

@@ -85,7 +85,7 @@ func TestJoined(t *testing.T) {
 	accept := func() error {
 		done, err := w.Turn(t.Context())
 		if err != nil {
-			t.Fatal(err)
+			return err
 		}
 		defer done()
 		w.rights.change(func() { w.rights.levels[userID(1)] = wire.Regular })

@@ -36,7 +36,7 @@ func wantKinds(t *testing.T, frames []wire.Frame, want string) {
 func silent(t *testing.T, c *hosttest.Client) {
 	t.Helper()
 	quiet := 0
-	for deadline := time.Now().Add(10 * time.Second); quiet < 50; quiet++ {
+	for deadline := time.Now().Add(time.Minute); quiet < 50; quiet++ {
 		if len(fence(t, c)) > 0 {
 			quiet = 0
 		}

@@ -63,12 +63,14 @@ func TestFrozenClientHarmsNobody(t *testing.T) {
 func TestFrozenClientEnds(t *testing.T) {
 	s := serve(t, func(s *server) { s.conn.WriteTimeout = 50 * time.Millisecond })
 	frozen := s.connect()
-	freeze(frozen)
-	// The slot is full, and another batch comes.
-	id := frozen.ID("fence")
+	// It is owed more than the host may send, and reads none of it. Behind the
+	// batch that fills the slot more come. The host may end it in the middle.
 	var b []byte
+	for branch := range wire.BranchID(3) {
+		b = wire.AppendText(b, wire.Text, frozen.ID("flood"), branch, "")
+	}
 	for range 1000 {
-		b = wire.AppendText(b, wire.Text, id, 0, strings.Repeat("x", 100))
+		b = wire.AppendText(b, wire.Text, frozen.ID("fence"), 0, strings.Repeat("x", 100))
 	}
 	if err := frozen.Conn.SetWriteDeadline(time.Now().Add(10 * time.Second)); err != nil {
 		t.Fatal(err)
@@ -83,23 +85,41 @@ func TestFrozenClientEnds(t *testing.T) {
 	}
 }
 
-// TestStuckCall: a call that takes nothing ends, others go on.
-func TestStuckCall(t *testing.T) {
-	s := serve(t, func(s *server) {
+// stick starts a call that takes nothing of more than may wait for it, and
+// another one, at a prompt.
+func stick(t *testing.T, after time.Duration) (s *server, c *hosttest.Client) {
+	t.Helper()
+	s = serve(t, func(s *server) {
 		s.limits.InstanceBytes = 64 << 10
-		s.limits.StuckAfter = 50 * time.Millisecond
+		s.limits.StuckAfter = after
 	})
-	c := s.connect()
+	c = s.connect()
 	id := c.ID("ignore")
 	c.Send(wire.Text, id, 0, "")
 	c.UntilType(wire.Text)
-	prompt := c.ID("prompt")
-	c.Send(wire.Text, prompt, 0, "")
+	c.Send(wire.Text, c.ID("prompt"), 0, "")
 	c.UntilType(wire.PromptText)
 	c.Send(wire.Bytes, id, 0, strings.Repeat("x", 32<<10))
 	c.Send(wire.Bytes, id, 0, strings.Repeat("x", 40<<10))
-	wantKinds(t, fence(t, c), "") // others are served meanwhile
-	wantKinds(t, c.UntilIdle(id, 0), "ERR, IDLE 6")
+	return s, c
+}
+
+// TestBesideStuckCall: a call that takes nothing holds nobody up.
+func TestBesideStuckCall(t *testing.T) {
+	s, c := stick(t, time.Hour)
+	wantKinds(t, fence(t, c), "")
+	talk(t, c)
+	c.Send(wire.Text, c.ID("prompt"), 0, "a")
+	wantKinds(t, c.UntilIdle(c.ID("prompt"), 0), "TEXT, IDLE 1")
+	s.free()
+	wantKinds(t, c.UntilIdle(c.ID("ignore"), 0), "IDLE 1")
+}
+
+// TestStuckCall: a call that takes nothing ends, others go on.
+func TestStuckCall(t *testing.T) {
+	s, c := stick(t, 50*time.Millisecond)
+	wantKinds(t, c.UntilIdle(c.ID("ignore"), 0), "ERR, IDLE 6")
+	prompt := c.ID("prompt")
 	c.Send(wire.Text, prompt, 0, "a")
 	wantKinds(t, c.UntilIdle(prompt, 0), "TEXT, IDLE 1")
 	talk(t, c)
@@ -199,7 +219,11 @@ func TestBudgetWakes(t *testing.T) {
 // TestKillWithinGrace: a command that ignores everything is over for the client
 // when the grace has passed; the session ends when it returns.
 func TestKillWithinGrace(t *testing.T) {
-	s := serve(t, func(s *server) { s.limits.KillGrace = 80 * time.Millisecond })
+	s := serve(t, func(s *server) {
+		s.limits.KillGrace = 80 * time.Millisecond
+		// Nothing else ends it while the test has patience.
+		s.limits.StuckAfter, s.limits.OutcomeTimeout = time.Hour, time.Hour
+	})
 	c := s.connect()
 	id := c.ID("ignore")
 	c.Send(wire.Text, id, 0, "")
@@ -208,7 +232,7 @@ func TestKillWithinGrace(t *testing.T) {
 	c.Send(wire.KillCmd, id, 0, "")
 	c.Send(wire.KillCmd, id, 0, "") // changes nothing
 	wantKinds(t, c.UntilIdle(id, 0), "IDLE 2")
-	if took := time.Since(began); took < 80*time.Millisecond || took > 5*time.Second {
+	if took := time.Since(began); took < 80*time.Millisecond {
 		t.Errorf("ended after %v, the grace is 80ms", took)
 	}
 	c.Send(wire.KillCmd, id, 0, "") // there is no call

@@ -39,6 +39,7 @@ type server struct {
 	hub      *hub.Hub
 	registry *registry.Registry
 	journal  session.Journal
+	log      *slog.Logger
 	peers    bool // the commands of package peers are offered
 	settled  func(context.Context) error
 	// free ends the commands that ignore everything else.
@@ -127,10 +128,12 @@ func (owners) Rights(context.Context, channel.Caller, wire.ChannelID, wire.SubID
 func serve(t *testing.T, change func(*server), more ...*module.Command) *server {
 	t.Helper()
 	s := &server{
-		t: t, limits: session.DefaultLimits(), users: new(users), bus: bus.NewMemory(), journal: noJournal{}, settled: func(context.Context) error { return nil },
+		t: t, limits: session.DefaultLimits(), users: new(users), bus: bus.NewMemory(), journal: noJournal{},
+		log: slog.New(slog.DiscardHandler), settled: func(context.Context) error { return nil },
 		ended: make(chan error, 16), started: make(chan *session.Session, 16),
 		conn: conn.Config{
-			HeaderTimeout: 10 * time.Second, TLSTimeout: 10 * time.Second, WriteTimeout: 10 * time.Second,
+			// Only a fault reaches these.
+			HeaderTimeout: time.Minute, TLSTimeout: time.Minute, WriteTimeout: time.Minute,
 			QueueBytes: 64 << 20, FrameLimit: 16 << 10, Budget: new(memory),
 		},
 	}
@@ -194,7 +197,7 @@ func (s *server) run(ctx context.Context, nc net.Conn) {
 		Hub:      s.hub,
 		Registry: s.registry, Users: s.users, Limits: func() *session.Limits { return &s.limits }, Counters: new(session.Counters),
 		Bus: bus.Settling(s.bus, s.settled), Journal: s.journal,
-		Log: slog.New(slog.DiscardHandler), Greeting: "hello",
+		Log: s.log, Greeting: "hello",
 	})
 	s.started <- one
 	stop := context.AfterFunc(ctx, func() { one.Cut(context.Cause(ctx)) })

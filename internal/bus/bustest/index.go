@@ -590,6 +590,7 @@ func testCloseUnderCasts(t *testing.T, b bus.Bus) {
 			if o, err := outsider.Open(ref(1, 0)); err == nil {
 				o.Enable(true, false)
 			}
+			runtime.Gosched() // on one core the others would wait for its time slice
 		}
 	})
 	var right atomic.Uint64 // the revocation's number, as a store would have it
