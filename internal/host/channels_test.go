@@ -2,6 +2,7 @@ package host_test
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -255,6 +256,12 @@ func TestCastTypes(t *testing.T) {
 		default:
 			s.frame("olga1", "E3", byte(typ), "cast", data)
 			s.frame("olga1", "E3", byte(typ), "to_peer", toHank)
+		}
+	}
+	for _, command := range []string{"cast", "to_peer"} {
+		line := regexp.MustCompile(`level=WARN msg="frame refused" session=[0-9a-f]{12} addr=127.0.0.1 user=olga cmd=` + command + ` reason=`)
+		if !line.MatchString(s.h.Log()) {
+			t.Errorf("nothing is in the log about %s", command)
 		}
 	}
 	// Commands take the type that they are for.

@@ -126,7 +126,7 @@ type Host struct {
 
 	counters counters
 	counted  session.Counters
-	quiet    struct{ refused, unstarted, started, ended, accept quietLog }
+	quiet    struct{ refused, unstarted, started, ended, accept, frames quietLog }
 }
 
 // Open builds the host: it opens or makes the database and the certificate,
@@ -153,6 +153,7 @@ func Open(ctx context.Context, cfg Config) (_ *Host, err error) {
 	h.handshakes = make(chan struct{}, 2*runtime.GOMAXPROCS(0))
 	h.quiet.refused.level, h.quiet.refused.msg = slog.LevelWarn, "connection refused"
 	h.quiet.unstarted.msg = "no session"
+	h.quiet.frames.level, h.quiet.frames.msg = slog.LevelWarn, "frame refused"
 	h.quiet.started.msg = "session started"
 	h.quiet.ended.msg = "session ended"
 	h.quiet.accept.level, h.quiet.accept.msg = slog.LevelError, "accept"
@@ -305,7 +306,7 @@ func (h *Host) openRegistry(ctx context.Context) error {
 				return channels.Settings{AllActive: h.conf.Load().AllChannelsActiveUpdate}
 			},
 		},
-		Peers: peers.Config{Peers: h.hub},
+		Peers: peers.Config{Peers: h.hub, Refused: h.refusedFrame},
 	}), h.cfg.Extra...)
 	library := fmt.Sprintf("mrci %s %d-bit", h.cfg.Version, strconv.IntSize)
 	h.registry, err = registry.New(commands, wire.CutText(library, wire.LibraryNameSize), registryFlags(&h.cfg.Conf), loaded)

@@ -12,6 +12,8 @@ import (
 	"mrci.dev/mrci/internal/control"
 	"mrci.dev/mrci/internal/fsys"
 	"mrci.dev/mrci/internal/session"
+	"mrci.dev/mrci/module"
+	"mrci.dev/mrci/wire"
 )
 
 // Run accepts connections and serves them until ctx ends or somebody asks the
@@ -265,6 +267,16 @@ func (h *Host) ended(s *session.Session, reason error) {
 		return
 	}
 	h.quiet.ended.line(s.Log(), "reason", reason.Error())
+}
+
+// refusedFrame logs what a session wanted other clients to believe that the host
+// had said (commands 7, cast).
+func (h *Host) refusedFrame(from *module.Session, command string, t wire.TypeID) {
+	args := []any{"session", from.ID.String()[:12], "addr", from.Addr.String()}
+	if from.User != nil {
+		args = append(args, "user", from.User.Name)
+	}
+	h.quiet.frames.line(h.log, append(args, "cmd", command, "reason", "only the host sends frames of type "+t.String())...)
 }
 
 // add enters a session, unless the host stops already.

@@ -19,7 +19,7 @@ func (c commands) cast() *module.Command {
 		Inline: true,
 		Run: func(_ context.Context, call *module.Call) error {
 			if !call.Type.Relayable() {
-				return refuseType(call.Type)
+				return c.refuse(call)
 			}
 			return explain(c.Peers.Cast(call.Session().ID, call.Type, call.Input))
 		},

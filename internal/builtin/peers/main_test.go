@@ -140,9 +140,15 @@ func (f *fake) were(t *testing.T, want ...string) {
 	f.asked = nil
 }
 
+func (f *fake) config() peers.Config {
+	return peers.Config{Peers: f, Refused: func(from *module.Session, command string, t wire.TypeID) {
+		_ = f.note("%s of %d refused: %v", command, from.ID[0], t)
+	}}
+}
+
 // command returns one of the commands with f behind it.
 func (f *fake) command(name string) *module.Command {
-	for _, b := range peers.Commands(peers.Config{Peers: f}) {
+	for _, b := range peers.Commands(f.config()) {
 		if b.Command.Name == name {
 			return b.Command
 		}
@@ -175,7 +181,7 @@ func TestDescriptions(t *testing.T) {
 		"p2p_close [session_id]/[]", "to_peer [any]/[]", "ls_p2p []/[text]",
 	}
 	var got []string
-	for _, b := range peers.Commands(peers.Config{Peers: new(fake)}) {
+	for _, b := range peers.Commands(new(fake).config()) {
 		c := b.Command
 		if err := c.Validate(); err != nil {
 			t.Error(err)

@@ -48,6 +48,9 @@ type Peers interface {
 // Config is what the commands need. All fields are set.
 type Config struct {
 	Peers Peers
+	// Refused is told of a frame that a session wanted others to have and that
+	// they would believe of the host alone. It must not wait.
+	Refused func(from *module.Session, command string, t wire.TypeID)
 }
 
 // commands holds what the commands share.
@@ -108,7 +111,9 @@ var relayable = func() string {
 	return strings.Join(names, ", ")
 }()
 
-// refuseType is for a frame that clients believe of the host alone.
-func refuseType(t wire.TypeID) error {
+// refuse is for a frame that clients believe of the host alone.
+func (c commands) refuse(call *module.Call) error {
+	t := call.Type
+	c.Refused(call.Session(), call.Name, t)
 	return module.Invalid("A frame of type %s cannot be sent to other clients; use one of %s.", t, relayable)
 }

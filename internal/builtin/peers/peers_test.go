@@ -39,7 +39,7 @@ func TestCast(t *testing.T) {
 			continue
 		}
 		refused(t, c, wire.InvalidParams, refusedType(typ))
-		f.were(t)
+		f.were(t, fmt.Sprintf("cast of %d refused: %v", me[0], typ))
 	}
 	f.call(t, "cast", wire.Bytes, "").End(wire.NoErrors)
 	f.were(t, `cast BYTES ""`)
@@ -174,7 +174,7 @@ func TestToPeer(t *testing.T) {
 			continue
 		}
 		refused(t, c, wire.InvalidParams, refusedType(typ))
-		f.were(t)
+		f.were(t, fmt.Sprintf("to_peer of %d refused: %v", me[0], typ))
 	}
 	f.call(t, "to_peer", wire.Text, addressed(peer, "")).End(wire.NoErrors)
 	f.were(t, `relay a001 TEXT ""`)
@@ -332,7 +332,7 @@ func TestInlineNeverWaits(t *testing.T) {
 			bus.ErrNotLinked, bus.ErrLinks, bus.ErrPeerLinks, bus.ErrLinkFull, bus.ErrPeerDropped,
 		} {
 			f := &fake{err: answer}
-			for _, b := range peers.Commands(peers.Config{Peers: f}) {
+			for _, b := range peers.Commands(f.config()) {
 				input := addressed(id(1), "")
 				o := &owner{t: t}
 				c := module.NewCall(o, 300, b.Command.Name, wire.Frame{Type: wire.SesID, Payload: []byte(input)}, module.Args{})

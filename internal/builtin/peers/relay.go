@@ -38,7 +38,7 @@ func (c commands) runToPeer(ctx context.Context, call *module.Call) error {
 		if !m.linked() {
 			return m.explain(bus.ErrNotLinked)
 		}
-		return refuseType(m.typ)
+		return c.refuse(call)
 	}
 	err := m.send()
 	if errors.Is(err, bus.ErrLinkFull) {
