@@ -272,6 +272,18 @@ func (g *generator) lock() (step, bool) {
 		func(c *call) wire.ReturnCode { return g.w.lockAcct(c, name, on) })
 }
 
+// overrides counts the sessions of a user that have the override.
+func (g *generator) overrides(name string) (n int) {
+	if u := g.w.user(name); u != nil {
+		for _, s := range g.w.of(u) {
+			if s.override {
+				n++
+			}
+		}
+	}
+	return n
+}
+
 // rank moves users between two ranks: with one they have channels, with the
 // other only what everybody has. The administrator stays.
 func (g *generator) rank() (step, bool) {
@@ -281,6 +293,9 @@ func (g *generator) rank() (step, bool) {
 	}
 	if s != nil && s.user != nil && s.rank == 1 && strings.EqualFold(s.user.name, name) {
 		return step{}, false
+	}
+	if g.overrides(name) > 1 && !g.w.mayOverride(rank) {
+		return step{}, false // their sub-channels close in any order
 	}
 	return g.text(s, "set_user_rank", fmt.Sprintf("-user %s -rank %d", name, rank),
 		func(c *call) wire.ReturnCode { return g.w.setUserRank(c, name, rank) })

@@ -184,6 +184,9 @@ func (w *world) setUserRank(c *call, name string, rank wire.Rank) wire.ReturnCod
 	for _, s := range w.of(u) {
 		s.rank = rank
 		s.myInfo()
+		if s.override && !w.mayOverride(rank) {
+			w.setOverride(s, false)
+		}
 		if s == c.by {
 			c.relist()
 		} else {

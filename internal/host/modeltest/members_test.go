@@ -1,6 +1,7 @@
 package modeltest
 
 import (
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -217,7 +218,11 @@ func (w *world) giveLevel(c *call, r *room, u *user, level wire.Level) []loss {
 // its new level: when the flag is cleared, those close that the real level does
 // not allow, and write access goes that depended on it.
 func (w *world) ownerOverride(c *call, on bool) wire.ReturnCode {
-	s := c.by
+	w.setOverride(c.by, on)
+	return done
+}
+
+func (w *world) setOverride(s *session, on bool) {
 	s.override = on
 	losses := w.closeWhere(func(other *session, ref wire.SubRef) bool {
 		if other != s {
@@ -230,7 +235,12 @@ func (w *world) ownerOverride(c *call, on bool) wire.ReturnCode {
 		w.judge(s, r)
 	}
 	w.tellLosses(losses)
-	return done
+}
+
+// mayOverride reports whether sessions of the rank have ch_owner_override. Who
+// has it no more has no override.
+func (w *world) mayOverride(rank wire.Rank) bool {
+	return slices.ContainsFunc(w.commands, func(c command) bool { return c.name == "ch_owner_override" && c.offered(rank) })
 }
 
 // judge looks at where in a channel a session may cast, its level having
