@@ -355,13 +355,16 @@ func (c *Client) linkAccount(f wire.Frame) {
 // loggedIn is called by the reader for the end of a login. A host logs out
 // first, also who logs in as the same user, and that ends all links (commands
 // 2, auth). A link whose call is not answered yet is of the new login: the
-// host answers nothing between that logout and the end of the login.
+// host answers nothing between that logout and the end of the login. What the
+// peer has asked for before is over for it as well.
 func (c *Client) loggedIn() {
 	c.links.mu.Lock()
 	clear(c.links.requests)
 	var all []*Link
 	for _, l := range c.links.of {
-		if !l.calling {
+		if l.calling {
+			l.request = nil
+		} else {
 			all = append(all, l)
 		}
 	}

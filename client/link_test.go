@@ -477,6 +477,40 @@ func TestLinkEndsWithAnotherLogin(t *testing.T) {
 	}
 }
 
+// A request of a peer ends with the login, and what is asked of that peer
+// behind the login does not accept it.
+func TestRequestEndsWithAnotherLogin(t *testing.T) {
+	var auth *clienttest.Instance
+	h := &linkHost{request: func(i *clienttest.Instance) wire.ReturnCode {
+		idle(auth.Session, auth.First, wire.NoErrors)
+		idle(i.Session, i.First, wire.NoErrors)
+		closes(i.Session, "ann")
+		return 0
+	}}
+	asked := make(chan struct{})
+	c := dial(t, h.start(t, command("auth", func(i *clienttest.Instance) wire.ReturnCode {
+		auth = i
+		asks(i.Session, "ann") // before the host has logged the session out
+		return 0
+	})), client.Config{OnEvent: func(e client.Event) {
+		if e.Type == wire.P2PRequest {
+			close(asked)
+		}
+	}})
+	ended := make(chan error, 1)
+	go func() {
+		_, err := c.Run(limit(t), "auth", nil, client.Handlers{})
+		ended <- err
+	}()
+	<-asked
+	if _, err := c.RequestLink(limit(t), peer("ann")); !errors.Is(err, client.ErrDeclined) {
+		t.Errorf("RequestLink = %v, want ErrDeclined", err)
+	}
+	if err := <-ended; err != nil {
+		t.Errorf("auth: %v", err)
+	}
+}
+
 // Everybody who waits in Receive learns of the end.
 func TestLinkEndWakesAll(t *testing.T) {
 	c, links := linked(t, &linkHost{do: func(i *clienttest.Instance) {

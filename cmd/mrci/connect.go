@@ -201,7 +201,7 @@ func (sh *shell) line(ctx context.Context, name, args string) (err error, leave 
 		if showsChannels(info.Name) {
 			sh.news.Learn(shown.String())
 		}
-		if peer != (wire.SessionID{}) {
+		if peer != (wire.SessionID{}) && (makesRequest(info.Name) || needsLink(info.Name)) {
 			sh.news.Linked(peer, !strings.EqualFold(info.Name, "p2p_close"))
 		}
 		sh.learn(ctx, info.Name)
@@ -228,6 +228,18 @@ func takesSession(info wire.CommandInfo) bool {
 
 func sendsToPeer(info wire.CommandInfo) bool { return strings.EqualFold(info.Name, "to_peer") }
 
+func makesRequest(command string) bool { return strings.EqualFold(command, "p2p_request") }
+
+// needsLink reports whether a command is for a peer that there is a link to, or
+// a request.
+func needsLink(command string) bool {
+	switch strings.ToLower(command) {
+	case "p2p_open", "p2p_close", "to_peer":
+		return true
+	}
+	return false
+}
+
 // namePeer makes the first frame of what a person has typed: who is meant, and
 // for to_peer the text behind that.
 func (sh *shell) namePeer(request *client.Request, info wire.CommandInfo, args string) (wire.SessionID, error) {
@@ -238,7 +250,7 @@ func (sh *shell) namePeer(request *client.Request, info wire.CommandInfo, args s
 	case text != "" && takesSession(info):
 		return wire.SessionID{}, fmt.Errorf("%s takes one peer; type %s", info.Name, peerUsage(info))
 	}
-	id, err := sh.news.Peer(name, !strings.EqualFold(info.Name, "p2p_request"))
+	id, err := sh.news.Peer(name, needsLink(info.Name))
 	if err != nil {
 		return id, err
 	}

@@ -142,6 +142,7 @@ func TestConnectShowsNews(t *testing.T) {
 func TestConnectNamesPeers(t *testing.T) {
 	noLeaks(t)
 	ann := wire.SessionID{0xa1, 0xb2, 0xc3, 0xd4, 27: 1}
+	cyd := wire.SessionID{0xc1, 0xd2}
 	got := make(chan string, 1) // the first frame of a call
 	call := func(name, io string) clienttest.Command {
 		c := command(name, func(i *clienttest.Instance) wire.ReturnCode {
@@ -153,8 +154,12 @@ func TestConnectNamesPeers(t *testing.T) {
 	}
 	h := clienttest.Start(t, clienttest.Options{Commands: []clienttest.Command{
 		call("p2p_request", "[session_id]/[]"), call("p2p_open", "[session_id]/[]"), call("p2p_close", "[session_id]/[]"), call("to_peer", "[any]/[]"),
+		call("poke", "[session_id]/[]"), // has nothing to do with links
 		command("meet", func(i *clienttest.Instance) wire.ReturnCode {
 			i.SendValue(wire.PeerInfo, wire.CmdID(wire.AsyncLimitedCast), 0, &wire.Peer{Session: ann, Name: "ann", App: "app"})
+			for _, id := range []wire.SessionID{cyd, {0xc3}} {
+				i.SendValue(wire.PeerInfo, wire.CmdID(wire.AsyncLimitedCast), 0, &wire.Peer{Session: id, Name: "cyd", App: "app"})
+			}
 			return wire.NoErrors
 		}),
 		command("refuse", func(i *clienttest.Instance) wire.ReturnCode {
@@ -167,7 +172,7 @@ func TestConnectNamesPeers(t *testing.T) {
 	keys, out, ended := startShell(t, ctx, h)
 	out.expect(t, ctx, "> ")
 	fmt.Fprintln(keys, "meet")
-	out.expect(t, ctx, "* ann is here, with \"app\"\n")
+	out.expect(t, ctx, "* ann is here, with \"app\"\n* cyd is here, with \"app\"\n* cyd is here, with \"app\"\n")
 	id := string(ann[:])
 	for _, tt := range []struct{ typed, shown, sent string }{
 		{"p2p_request ann", "", fmt.Sprintf("p2p_request SESSION_ID %q", id)},
@@ -175,6 +180,8 @@ func TestConnectNamesPeers(t *testing.T) {
 		{"to_peer ann  hello  you", "", fmt.Sprintf("to_peer TEXT %q", id+"hello  you")},
 		{"to_peer ann", "", fmt.Sprintf("to_peer TEXT %q", id)},
 		{"p2p_close " + ann.String(), "", fmt.Sprintf("p2p_close SESSION_ID %q", id)},
+		{"poke " + cyd.String(), "", fmt.Sprintf("poke SESSION_ID %q", cyd[:])},
+		{"p2p_open cyd", "mrci: cyd has 2 sessions; give the id of one: c1d2", ""},
 		{"p2p_request bob", `mrci: nobody here is known as "bob"; ping_peers shows who shares an active sub-channel with you` + "\n", ""},
 		{"p2p_request", "mrci: whom? Type p2p_request NAME, with", ""},
 		{"to_peer", "mrci: whom? Type to_peer NAME TEXT, with", ""},

@@ -249,14 +249,18 @@ func (t *table) part(ctx context.Context, out, in *client.Link) error {
 
 func (t *table) decline(ctx context.Context) error {
 	from, to := t.pair()
-	done := t.request(ctx, from, to)
+	asking, cancel := context.WithCancel(ctx)
+	defer cancel()
+	done := t.request(asking, from, to)
 	err := to.askedBy(ctx, from)
 	if err == nil {
 		t.s.work.call()
 		err = to.c.DeclineLink(ctx, from.c.Session())
 	}
 	if err != nil {
-		return err
+		cancel()
+		_, requestErr := done()
+		return errors.Join(err, requestErr)
 	}
 	if _, err := done(); !errors.Is(err, client.ErrDeclined) {
 		return fmt.Errorf("a request that is declined: %v, want %v", err, client.ErrDeclined)

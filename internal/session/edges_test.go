@@ -486,3 +486,32 @@ func TestCrashHarmsNobody(t *testing.T) {
 	a.Send(wire.Text, a.ID("prompt"), 0, "a")
 	wantKinds(t, a.UntilIdle(a.ID("prompt"), 0), "TEXT, IDLE 1")
 }
+
+// TestCut: a session that is cut off waits for no client, whatever it was doing.
+func TestCut(t *testing.T) {
+	for what, test := range map[string]struct{ before, then func(*session.Session) }{
+		"at work":          {func(*session.Session) {}, cut},
+		"before it begins": {cut, func(*session.Session) {}},
+		"while it stops":   {func(s *session.Session) { s.Stop("bye") }, cut},
+	} {
+		t.Run(what, func(t *testing.T) {
+			s := serve(t, func(s *server) {
+				s.limits.FlushTimeout = time.Hour
+				s.before = func(one *session.Session, c *conn.Conn) {
+					// More than the buffers of both sockets hold.
+					if err := c.AppendShared(make([]byte, 32<<20)); err != nil {
+						t.Error(err)
+					}
+					test.before(one)
+				}
+			})
+			hosttest.Dial(t, s.addr, wire.ClientHeader{AppName: "reads nothing"})
+			test.then(<-s.started)
+			if err := s.endReason(); !errors.Is(err, session.ErrHostStops) {
+				t.Errorf("ended: %v", err)
+			}
+		})
+	}
+}
+
+func cut(s *session.Session) { s.Cut(session.ErrHostStops) }

@@ -40,7 +40,8 @@ type server struct {
 	registry *registry.Registry
 	journal  session.Journal
 	log      *slog.Logger
-	peers    bool // the commands of package peers are offered
+	before   func(*session.Session, *conn.Conn) // Run; nil: nothing
+	peers    bool                               // the commands of package peers are offered
 	settled  func(context.Context) error
 	// free ends the commands that ignore everything else.
 	free    func()
@@ -199,6 +200,9 @@ func (s *server) run(ctx context.Context, nc net.Conn) {
 		Bus: bus.Settling(s.bus, s.settled), Journal: s.journal,
 		Log: s.log, Greeting: "hello",
 	})
+	if s.before != nil {
+		s.before(one, c)
+	}
 	s.started <- one
 	stop := context.AfterFunc(ctx, func() { one.Cut(context.Cause(ctx)) })
 	defer stop()

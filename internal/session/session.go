@@ -235,12 +235,12 @@ func (s *Session) begin() {
 	s.own(true)
 }
 
-// Cut ends the session at once, for a reason; before Run, Run returns at once.
-// It does nothing when the session is ending already.
+// Cut ends the session and its connection at once, for a reason: what is queued
+// is lost, also that of a session which is ending already. Before Run, Run
+// returns at once.
 func (s *Session) Cut(reason error) {
-	if s.ctx.Err() == nil { // else the client is being read from for the last time
-		s.end(reason)
-	}
+	s.cancel(reason)
+	s.conn.End(reason)
 }
 
 // end lets the reader end, and all that the session has started, for a reason.
