@@ -206,12 +206,10 @@ func (s *Session) renewView() {
 	h := s.conn.Header()
 	s.viewing.Lock()
 	defer s.viewing.Unlock()
-	if s.user == nil {
-		s.override.on = false
-	}
+	before := s.view.Load() // nil: none yet
 	s.view.Store(&module.Session{
 		ID: s.conn.ID(), Addr: s.conn.Remote().Addr(), App: h.AppName, ModInst: h.ModInst,
-		Revision: 2, User: s.user, Override: s.override.on, Commands: s.offered.Commands(),
+		Revision: 2, User: s.user, Override: s.user != nil && before != nil && before.Override, Commands: s.offered.Commands(),
 	})
 }
 

@@ -6,13 +6,6 @@ import (
 	"mrci.dev/mrci/wire"
 )
 
-// override is the session's owner override (commands 6, ch_owner_override). It
-// is guarded by viewing.
-type override struct {
-	on  bool
-	may bool // the session may run the command that sets it
-}
-
 // ending is the end of an override that the session has lost the right to.
 type ending struct {
 	left  int      // judgements under way
@@ -26,13 +19,19 @@ type ending struct {
 func (s *Session) SetOverride(ctx context.Context, user wire.UserID, on bool) bool {
 	s.viewing.Lock()
 	defer s.viewing.Unlock()
-	view := *s.view.Load()
-	if ctx.Err() != nil || view.User == nil || view.User.ID != user || on && !s.override.may {
+	view := s.View()
+	if ctx.Err() != nil || view.User == nil || view.User.ID != user || on && !s.overridable {
 		return false
 	}
-	s.override.on, view.Override = on, on
-	s.view.Store(&view)
+	s.showOverride(on)
 	return true
+}
+
+// showOverride makes View show the override. The caller holds viewing.
+func (s *Session) showOverride(on bool) {
+	view := *s.View()
+	view.Override = on
+	s.view.Store(&view)
 }
 
 // mayOverride tells whether the session may run the command that sets the
@@ -40,12 +39,10 @@ func (s *Session) SetOverride(ctx context.Context, user wire.UserID, on bool) bo
 // once, and what it has open is judged by them beside the owner.
 func (s *Session) mayOverride(may bool) {
 	s.viewing.Lock()
-	lost := s.override.on && !may
-	s.override.may = may
+	lost := s.View().Override && !may
+	s.overridable = may
 	if lost {
-		view := *s.view.Load()
-		s.override.on, view.Override = false, false
-		s.view.Store(&view)
+		s.showOverride(false)
 	}
 	s.viewing.Unlock()
 	if !lost || s.user == nil { // logging out closes everything

@@ -133,11 +133,13 @@ type Session struct {
 	// used counts the bytes that commands have not taken, over all calls,
 	// budget is how many that may be, and taken how many they ever took.
 	used, budget, taken atomic.Int64
-	// view is what commands may know of the session. It is replaced under
-	// viewing, which guards override as well.
-	view     atomic.Pointer[module.Session]
-	viewing  sync.Mutex
-	override override
+	// view is what commands may know of the session, and all that is known of its
+	// owner override. It is replaced under viewing.
+	view    atomic.Pointer[module.Session]
+	viewing sync.Mutex
+	// overridable: the session may run the command that sets the override.
+	// Guarded by viewing.
+	overridable bool
 	// paced is what Pace was last called with, and the owner has not seen.
 	paced atomic.Pointer[bus.Sent]
 	// group counts the goroutines of owner and commands.
