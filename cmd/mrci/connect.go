@@ -272,8 +272,7 @@ func peerUsage(info wire.CommandInfo) string {
 
 // learn asks the host for the names behind the ids of events that are to come,
 // and for what the person would not notice otherwise, behind a command that was
-// successful. A command that is not offered, or that
-// is refused, teaches nothing.
+// successful. A command that is not offered, or that is refused, teaches nothing.
 func (sh *shell) learn(ctx context.Context, behind string) {
 	switch strings.ToLower(behind) {
 	case "auth":
