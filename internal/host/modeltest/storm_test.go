@@ -685,6 +685,7 @@ func (a *actor) read() error {
 
 // take notes what the actor gets.
 func (a *actor) take(f wire.Frame) error {
+	a.s.link.alive() // after a storm there may be much to read before the next call
 	switch wire.AsyncID(f.Cmd) {
 	case wire.AsyncCast:
 		return a.message(f, f.Payload)
