@@ -18,3 +18,16 @@ func (c *Casting) Take(limits Limits, now time.Time, sizes ...int) (taken int, w
 	}
 	return taken, allowed.wait, allowed.tooLarge
 }
+
+// Running returns how many calls there are, the ones included that have been
+// killed and are not over; 0 when the session has ended.
+func (s *Session) Running() int {
+	n := make(chan int, 1)
+	s.post(func() { n <- len(s.calls) })
+	select {
+	case running := <-n:
+		return running
+	case <-s.ctx.Done():
+		return 0
+	}
+}
