@@ -15,7 +15,12 @@ FOREIGN = --exclude-dir=.git --exclude-dir=tools --exclude-dir=peers --exclude-d
 # The systems beside this one that everything must compile for.
 CROSS = darwin windows
 
-.PHONY: build test check fmt vet staticcheck archtest race cross static fuzz bench peers vuln
+# For preempt: one statement in ODDS is held up, for up to HOLD.
+ODDS ?= 5000
+HOLD ?= 20ms
+PKG  ?= $$($(GO) list ./... | grep -v -e archtest -e modeltest)
+
+.PHONY: build test check fmt vet staticcheck archtest race preempt cross static fuzz bench peers vuln
 
 # The binary that ships: static, without cgo.
 build:
@@ -46,6 +51,16 @@ static:
 
 race:
 	CGO_ENABLED=1 $(GO) test -race ./...
+
+# Tests on a machine that holds up goroutines at random: who fails here depends
+# on who is first. Without archtest, which reads the imports, and modeltest,
+# which has so many steps. Most of the time all wait, so many go side by side.
+preempt:
+	@set -e; dir=$$(mktemp -d); trap 'rm -rf "$$dir"' EXIT; \
+		(cd tools && $(GO) run ./preempt -root .. -out "$$dir"); \
+		packages="$(PKG)"; \
+		PREEMPT_ODDS=$(ODDS) PREEMPT_HOLD=$(HOLD) GOFLAGS="$$GOFLAGS -overlay=$$dir/overlay.json" \
+			$(GO) test -count=$(COUNT) -p 8 -timeout 2h $$packages
 
 # Tests of other systems cannot run here, but must compile and link.
 cross:
