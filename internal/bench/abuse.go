@@ -116,9 +116,6 @@ const (
 	burst = 4096
 )
 
-// nowhere is the id of no command.
-const nowhere wire.CmdID = 0xfffe
-
 func flood(ctx context.Context, p *peer, kind string, work *atomic.Uint64) error {
 	stop := context.AfterFunc(ctx, func() { p.Close() })
 	defer stop()

@@ -283,3 +283,88 @@ func (p *peer) firstLogin(a account, once string) error {
 	}
 	return p.call(wire.AppendText(nil, wire.Text, auth, branch, a.Password), auth)
 }
+
+// enlist logs in and learns all commands.
+func (p *peer) enlist(a account) error {
+	auth, err := p.ask(a.Name)
+	if err != nil {
+		return err
+	}
+	if err := p.call(wire.AppendText(nil, wire.Text, auth, branch, a.Password), auth); err != nil {
+		return err
+	}
+	myInfo, err := p.id("my_info")
+	if err != nil {
+		return err
+	}
+	// What comes before the answer belongs to the login.
+	if _, err := p.nc.Write(wire.AppendText(nil, wire.Text, myInfo, branch, "")); err != nil {
+		return err
+	}
+	for {
+		f, err := p.next()
+		if err != nil {
+			return err
+		}
+		if err := p.noteCommand(f); err != nil {
+			return err
+		}
+		if f.Cmd == myInfo && f.Type == wire.Idle {
+			p.shrink()
+			return nil
+		}
+	}
+}
+
+// shrink gives up a buffer that has grown: there may be many members.
+func (p *peer) shrink() {
+	unread := p.buf[p.start:p.end]
+	p.buf = make([]byte, max(len(unread), 512))
+	p.start, p.end = 0, copy(p.buf, unread)
+}
+
+// run calls a command with a command line.
+func (p *peer) run(name, line string) error {
+	id, err := p.id(name)
+	if err != nil {
+		return err
+	}
+	p.patient()
+	if err := p.call(wire.AppendText(nil, wire.Text, id, branch, line), id); err != nil {
+		return fmt.Errorf("%s %s: %w", name, line, err)
+	}
+	return nil
+}
+
+// noteUntilIdle is call that enters the commands that the server tells of.
+func (p *peer) noteUntilIdle(request []byte, cmd wire.CmdID) error {
+	if _, err := p.nc.Write(request); err != nil {
+		return err
+	}
+	for {
+		f, err := p.next()
+		if err != nil {
+			return err
+		}
+		if f.Cmd == cmd && f.Type == wire.Idle {
+			return nil
+		}
+		if err := p.noteCommand(f); err != nil {
+			return err
+		}
+	}
+}
+
+// resetTCP breaks a connection off: the other end gets RST instead of FIN.
+func resetTCP(nc net.Conn) {
+	if secured, ok := nc.(interface{ NetConn() net.Conn }); ok {
+		nc = secured.NetConn()
+	}
+	if tcp, ok := nc.(*net.TCPConn); ok {
+		_ = tcp.SetLinger(0) // the close that follows is what counts
+	}
+	nc.Close()
+}
+
+// nowhere is the id of no command.
+const nowhere wire.CmdID = 0xfffe

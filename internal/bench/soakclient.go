@@ -201,17 +201,6 @@ func (v *visit) leave(reset bool) {
 	v.c.Close()
 }
 
-// resetTCP breaks a connection off: the other end gets RST instead of FIN.
-func resetTCP(nc net.Conn) {
-	if secured, ok := nc.(interface{ NetConn() net.Conn }); ok {
-		nc = secured.NetConn()
-	}
-	if tcp, ok := nc.(*net.TCPConn); ok {
-		_ = tcp.SetLinger(0) // the close that follows is what counts
-	}
-	nc.Close()
-}
-
 // expect is a call with what must come of it.
 type expect struct {
 	name    string

@@ -600,25 +600,6 @@ func (s *soaker) enterAsBoss(ctx context.Context) (*peer, error) {
 	return p, nil
 }
 
-// noteUntilIdle is call that enters the commands that the server tells of.
-func (p *peer) noteUntilIdle(request []byte, cmd wire.CmdID) error {
-	if _, err := p.nc.Write(request); err != nil {
-		return err
-	}
-	for {
-		f, err := p.next()
-		if err != nil {
-			return err
-		}
-		if f.Cmd == cmd && f.Type == wire.Idle {
-			return nil
-		}
-		if err := p.noteCommand(f); err != nil {
-			return err
-		}
-	}
-}
-
 // drip is a connection that is read a little at a time, for some reads.
 type drip struct {
 	net.Conn

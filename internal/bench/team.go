@@ -244,58 +244,6 @@ func greetNATS(ctx context.Context, nc net.Conn) (net.Conn, error) {
 	return secured, secured.HandshakeContext(ctx)
 }
 
-// enlist logs in and learns all commands.
-func (p *peer) enlist(a account) error {
-	auth, err := p.ask(a.Name)
-	if err != nil {
-		return err
-	}
-	if err := p.call(wire.AppendText(nil, wire.Text, auth, branch, a.Password), auth); err != nil {
-		return err
-	}
-	myInfo, err := p.id("my_info")
-	if err != nil {
-		return err
-	}
-	// What comes before the answer belongs to the login.
-	if _, err := p.nc.Write(wire.AppendText(nil, wire.Text, myInfo, branch, "")); err != nil {
-		return err
-	}
-	for {
-		f, err := p.next()
-		if err != nil {
-			return err
-		}
-		if err := p.noteCommand(f); err != nil {
-			return err
-		}
-		if f.Cmd == myInfo && f.Type == wire.Idle {
-			p.shrink()
-			return nil
-		}
-	}
-}
-
-// shrink gives up a buffer that has grown: there may be many members.
-func (p *peer) shrink() {
-	unread := p.buf[p.start:p.end]
-	p.buf = make([]byte, max(len(unread), 512))
-	p.start, p.end = 0, copy(p.buf, unread)
-}
-
-// run calls a command with a command line.
-func (p *peer) run(name, line string) error {
-	id, err := p.id(name)
-	if err != nil {
-		return err
-	}
-	p.patient()
-	if err := p.call(wire.AppendText(nil, wire.Text, id, branch, line), id); err != nil {
-		return fmt.Errorf("%s %s: %w", name, line, err)
-	}
-	return nil
-}
-
 // castCommand is what a host has to offer.
 const castCommand = "cast"
 
