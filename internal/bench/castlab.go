@@ -75,7 +75,7 @@ func (b *Bench) startCastHost(ctx context.Context, mode Mode, sessions int, subs
 		return nil, err
 	}
 	defer admin.Close()
-	if _, ok := admin.ids[castCommand]; !ok {
+	if _, err := admin.id(castCommand); err != nil {
 		return nil, errNoCast
 	}
 	if err := admin.run("add_ch", "-ch_name "+castChannel); err != nil {

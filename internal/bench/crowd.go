@@ -94,7 +94,7 @@ func (h *castHost) letIn(ctx context.Context, subs []string) error {
 	h.accounts = nil
 	for i := range crowdAccounts {
 		a := account{Name: fmt.Sprintf("crowd%d", i), Password: crowdPassword}
-		if err := admin.addAccount(a); err != nil {
+		if err := addAccount(admin, a); err != nil {
 			return err
 		}
 		if err := admin.run("set_user_rank", fmt.Sprintf("-user %s -rank 1", a.Name)); err != nil {
@@ -106,7 +106,7 @@ func (h *castHost) letIn(ctx context.Context, subs []string) error {
 }
 
 // addAccount makes an account.
-func (p *peer) addAccount(a account) error {
+func addAccount(p *peer, a account) error {
 	add, err := p.id("add_acct")
 	if err != nil {
 		return err

@@ -58,7 +58,13 @@ func connect(ctx context.Context, addr string) (*peer, error) {
 	if nc, err = exchangeHeaders(ctx, nc); err != nil {
 		return nil, err
 	}
-	return &peer{nc: nc, buf: make([]byte, 32<<10), ids: make(map[string]wire.CmdID)}, nil
+	return newPeer(nc, 32<<10), nil
+}
+
+// newPeer returns a client for a connection that is ready for frames. The
+// buffer has this size at first.
+func newPeer(nc net.Conn, buffer int) *peer {
+	return &peer{nc: nc, buf: make([]byte, buffer), ids: make(map[string]wire.CmdID)}
 }
 
 func dialTCP(ctx context.Context, addr string) (net.Conn, error) {
@@ -129,19 +135,39 @@ func (p *peer) next() (wire.Frame, error) {
 			p.start = p.end - len(rest)
 			return f, nil
 		}
-		if p.start > 0 {
-			p.end = copy(p.buf, p.buf[p.start:p.end])
-			p.start = 0
-		}
-		if p.end == len(p.buf) {
-			p.buf = append(p.buf, make([]byte, len(p.buf))...)
-		}
-		n, err := p.nc.Read(p.buf[p.end:])
-		p.end += n
-		if n == 0 && err != nil {
+		if err := p.fill(); err != nil {
 			return wire.Frame{}, err
 		}
 	}
+}
+
+// fill reads more into the buffer, which grows when it is full.
+func (p *peer) fill() error {
+	if p.start > 0 {
+		p.end = copy(p.buf, p.buf[p.start:p.end])
+		p.start = 0
+	}
+	if p.end == len(p.buf) {
+		p.buf = append(p.buf, make([]byte, len(p.buf))...)
+	}
+	n, err := p.nc.Read(p.buf[p.end:])
+	p.end += n
+	if n > 0 {
+		return nil
+	}
+	return err
+}
+
+// unread is what was read and is no frame that next has returned. It is valid
+// until more is read.
+func (p *peer) unread() []byte { return p.buf[p.start:p.end] }
+
+// release gives the buffer up and returns what stands unread in it: from now
+// on somebody else reads the connection.
+func (p *peer) release() []byte {
+	rest := bytes.Clone(p.unread())
+	p.buf, p.start, p.end = nil, 0, 0
+	return rest
 }
 
 func (p *peer) readGreeting() error {
@@ -298,27 +324,12 @@ func (p *peer) enlist(a account) error {
 		return err
 	}
 	// What comes before the answer belongs to the login.
-	if _, err := p.nc.Write(wire.AppendText(nil, wire.Text, myInfo, branch, "")); err != nil {
-		return err
-	}
-	for {
-		f, err := p.next()
-		if err != nil {
-			return err
-		}
-		if err := p.noteCommand(f); err != nil {
-			return err
-		}
-		if f.Cmd == myInfo && f.Type == wire.Idle {
-			p.shrink()
-			return nil
-		}
-	}
+	return p.noteUntilIdle(wire.AppendText(nil, wire.Text, myInfo, branch, ""), myInfo)
 }
 
-// shrink gives up a buffer that has grown: there may be many members.
+// shrink gives up a buffer that has grown: there may be many clients.
 func (p *peer) shrink() {
-	unread := p.buf[p.start:p.end]
+	unread := p.unread()
 	p.buf = make([]byte, max(len(unread), 512))
 	p.start, p.end = 0, copy(p.buf, unread)
 }

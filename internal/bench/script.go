@@ -45,7 +45,7 @@ func recordScript(ctx context.Context, addr string, a account) (*Script, error) 
 		return nil, err
 	}
 	// Everything before the answer to my_info belongs to the login.
-	if s.LoggedIn, s.ListFrames, err = p.collect(wire.AppendText(nil, wire.Text, s.Auth, branch, a.Password), s.Auth, s.MyInfo); err != nil {
+	if s.LoggedIn, s.ListFrames, err = collect(p, wire.AppendText(nil, wire.Text, s.Auth, branch, a.Password), s.Auth, s.MyInfo); err != nil {
 		return nil, fmt.Errorf("login: %w", err)
 	}
 	if s.Logout, err = p.id("logout"); err != nil {
@@ -55,7 +55,7 @@ func recordScript(ctx context.Context, addr string, a account) (*Script, error) 
 	if err := p.call(wire.AppendText(nil, wire.Text, s.MyInfo, branch, ""), s.MyInfo); err != nil {
 		return nil, fmt.Errorf("my_info: %w", err)
 	}
-	if s.LoggedOut, _, err = p.collect(wire.AppendText(nil, wire.Text, s.Logout, branch, ""), s.Logout, s.MyInfo); err != nil {
+	if s.LoggedOut, _, err = collect(p, wire.AppendText(nil, wire.Text, s.Logout, branch, ""), s.Logout, s.MyInfo); err != nil {
 		return nil, fmt.Errorf("logout: %w", err)
 	}
 	return s, nil
@@ -64,7 +64,7 @@ func recordScript(ctx context.Context, addr string, a account) (*Script, error) 
 // collect sends a request, and behind it my_info, whose answer tells that all
 // that belongs to the request has come. It returns that, and how many frames
 // of it stood behind the IDLE of cmd.
-func (p *peer) collect(request []byte, cmd, myInfo wire.CmdID) (said []byte, behind int, err error) {
+func collect(p *peer, request []byte, cmd, myInfo wire.CmdID) (said []byte, behind int, err error) {
 	p.record = nil
 	if _, err := p.nc.Write(request); err != nil {
 		return nil, 0, err

@@ -233,7 +233,7 @@ func (r *room) refused(ctx context.Context) error {
 		with(r.call("rm_rdonly_flag", "-sub_id", "200", "-level", "4"), "no such read-only flag")))
 	// What only the host may say.
 	r.s.work.call()
-	result, castErr := r.one().c.Do(ctx, client.Request{Command: castCommand, Type: wire.MyInfo}, client.Handlers{})
+	result, castErr := r.one().c.Do(ctx, client.Request{Command: "cast", Type: wire.MyInfo}, client.Handlers{})
 	if castErr == nil && result.Code != wire.InvalidParams {
 		castErr = fmt.Errorf("cast of MY_INFO ends with %v", result.Code)
 	}
@@ -633,8 +633,9 @@ func (r *room) deaf(ctx context.Context) error {
 		var group sync.WaitGroup
 		var castErr error
 		group.Go(func() { castErr = from.cast(ctx, times, huge) })
+		sip := make([]byte, 512)
 		for range r.s.random.IntN(10) { // in any state of the host's queue
-			if _, err := p.nc.Read(p.buf); err != nil {
+			if _, err := p.nc.Read(sip); err != nil {
 				break
 			}
 		}

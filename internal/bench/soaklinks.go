@@ -468,20 +468,16 @@ func (t *table) deaf(ctx context.Context) error {
 		return err
 	}
 	id := from.c.Session()
-	request := func(name string) ([]byte, error) {
-		cmd, err := p.id(name)
-		return wire.AppendFrame(nil, wire.SesID, cmd, branch, id[:]), err
-	}
-	ask, err := request("p2p_request")
+	request, err := p.id("p2p_request")
 	if err != nil {
 		return err
 	}
-	end, err := request("p2p_close")
+	end, err := p.id("p2p_close")
 	if err != nil {
 		return err
 	}
 	t.s.work.call()
-	if err := p.call(ask, p.ids["p2p_request"]); err != nil {
+	if err := p.call(wire.AppendFrame(nil, wire.SesID, request, branch, id[:]), request); err != nil {
 		return err
 	}
 	var peer wire.Peer
@@ -509,7 +505,7 @@ func (t *table) deaf(ctx context.Context) error {
 	})
 	t.s.rest(ctx)
 	if t.s.one(2) {
-		if _, err := p.nc.Write(end); err != nil {
+		if _, err := p.nc.Write(wire.AppendFrame(nil, wire.SesID, end, branch, id[:])); err != nil {
 			cancel()
 			group.Wait()
 			return errors.Join(err, sendErr)

@@ -584,16 +584,7 @@ func (s *soaker) enterAsBoss(ctx context.Context) (*peer, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := p.login(account{Name: bossName(s.number), Password: soakPassword}, 0); err != nil {
-		p.Close()
-		return nil, err
-	}
-	// The list that follows the login ends before the answer to my_info.
-	myInfo, err := p.id("my_info")
-	if err == nil {
-		err = p.noteUntilIdle(wire.AppendText(nil, wire.Text, myInfo, branch, ""), myInfo)
-	}
-	if err != nil {
+	if err := p.enlist(account{Name: bossName(s.number), Password: soakPassword}); err != nil {
 		p.Close()
 		return nil, err
 	}

@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"mrci.dev/mrci/internal/bench/fanout"
-	"mrci.dev/mrci/wire"
 )
 
 // A team is a process with members of one server: those who send, who listen,
@@ -115,7 +114,10 @@ func (t *team) obey(ctx context.Context, text string) ([]byte, error) {
 	case doConnect:
 		err = t.connect(ctx, o)
 	case doLogin:
-		err = t.each(ctx, func(i int, p *peer) error { return p.enlist(o.Accounts[(t.first+i)%len(o.Accounts)]) })
+		err = t.each(ctx, func(i int, p *peer) error {
+			defer p.shrink()
+			return p.enlist(o.Accounts[(t.first+i)%len(o.Accounts)])
+		})
 	case doOpen:
 		err = t.open(ctx, o)
 	case doListen:
@@ -196,6 +198,10 @@ func atOnce(some, n int, do func(i int) error) error {
 	return failed
 }
 
+// greetingBytes is what a member reads at once until it listens, and more than
+// a NATS server says first.
+const greetingBytes = 4 << 10
+
 func (t *team) connect(ctx context.Context, o teamOrder) error {
 	t.protocol, t.sender, t.first = o.Protocol, o.Sender, o.First
 	t.peers = make([]*peer, o.Members)
@@ -208,20 +214,19 @@ func (t *team) connect(ctx context.Context, o teamOrder) error {
 			tcp.Close()
 			return err
 		}
-		p := &peer{ids: make(map[string]wire.CmdID)}
+		var nc net.Conn
 		if t.protocol == fanout.NATS {
-			p.nc, err = greetNATS(ctx, tcp)
+			nc, err = greetNATS(ctx, tcp)
 		} else {
-			p.nc, err = exchangeHeaders(ctx, tcp)
+			nc, err = exchangeHeaders(ctx, tcp)
 		}
 		if err != nil {
 			tcp.Close()
 			return err
 		}
-		t.peers[i] = p
-		p.buf = make([]byte, 4<<10)
+		t.peers[i] = newPeer(nc, greetingBytes)
 		if t.protocol == fanout.MRCI {
-			err = p.readGreeting()
+			err = t.peers[i].readGreeting()
 		}
 		return err
 	})
@@ -254,7 +259,7 @@ func (t *team) open(ctx context.Context, o teamOrder) error {
 		number := t.first + i
 		if t.protocol == fanout.NATS {
 			t.members[i] = fanout.NewNATS(p.nc, number, t.clock)
-			return p.subscribe(t.sender)
+			return subscribe(p, t.sender)
 		}
 		sub := o.Sub
 		if o.Group > 0 {
@@ -273,20 +278,18 @@ func (t *team) open(ctx context.Context, o teamOrder) error {
 }
 
 // subscribe subscribes at a NATS server and waits until it has done so.
-func (p *peer) subscribe(sender bool) error {
+func subscribe(p *peer, sender bool) error {
 	if _, err := io.WriteString(p.nc, fanout.Subscribe(sender)); err != nil {
 		return err
 	}
 	for {
-		n, err := p.nc.Read(p.buf[p.end:])
-		if err != nil {
+		if err := p.fill(); err != nil {
 			return err
 		}
-		p.end += n
-		if bytes.Contains(p.buf[:p.end], []byte("PONG\r\n")) {
+		if bytes.Contains(p.unread(), []byte("PONG\r\n")) {
 			return nil
 		}
-		if p.end == len(p.buf) {
+		if len(p.unread()) >= greetingBytes {
 			return errors.New("the NATS server says a lot and no PONG")
 		}
 	}
@@ -304,9 +307,7 @@ const (
 func (t *team) listen() {
 	size := max(readAtLeast, min(readAtOnce, readInAll/max(len(t.members), 1)))
 	for i, m := range t.members {
-		p := t.peers[i]
-		rest := bytes.Clone(p.buf[p.start:p.end])
-		p.buf = nil
+		rest := t.peers[i].release()
 		t.readers.Go(func() { _ = m.Read(rest, make([]byte, size)) })
 	}
 }
