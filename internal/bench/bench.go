@@ -131,6 +131,9 @@ type lab struct {
 	scriptFile  string
 }
 
+// hostPassword is what the administrator of a host gets.
+const hostPassword = "Measured-twice1"
+
 // hostLab starts a host alone.
 func (b *Bench) hostLab(ctx context.Context, mode Mode, set ...string) (*lab, error) {
 	dir, err := os.MkdirTemp(b.dir, "host-")
@@ -147,7 +150,7 @@ func (b *Bench) hostLab(ctx context.Context, mode Mode, set ...string) (*lab, er
 	if l.host.user == "" || l.host.once == "" {
 		return nil, errors.New("the host has not made its first administrator")
 	}
-	l.account = account{Name: l.host.user, Password: "Measured-twice1"}
+	l.account = account{Name: l.host.user, Password: hostPassword}
 	if err := l.takeAccount(ctx); err != nil {
 		return nil, err
 	}

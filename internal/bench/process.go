@@ -33,11 +33,7 @@ type process struct {
 
 	stopOnce sync.Once
 
-	// what clients of a soak tell; guarded by mu
-	mu         sync.Mutex
-	did        map[string]uint64 // how often; nil until they have ended
-	troubles   []string          // the first unexpected answers
-	unexpected int
+	clients tally // of a soak
 }
 
 // longestLine is more than the times of a team take, which is the longest that
@@ -95,7 +91,7 @@ func (b *Bench) launch(ctx context.Context, kind string, grace time.Duration, li
 		scanner := bufio.NewScanner(stdout)
 		scanner.Buffer(nil, longestLine)
 		for scanner.Scan() {
-			if line := scanner.Text(); !p.hear(line) {
+			if line := scanner.Text(); !p.clients.hear(line) {
 				p.lines <- line
 			}
 		}
@@ -145,33 +141,6 @@ func (p *process) line(ctx context.Context) (string, error) {
 	case <-ctx.Done():
 		return "", ctx.Err()
 	}
-}
-
-// hear keeps what clients of a soak tell, and reports whether line was that.
-func (p *process) hear(line string) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if text, ok := strings.CutPrefix(line, unexpected); ok {
-		p.unexpected++
-		if len(p.troubles) < unexpectedKept {
-			p.troubles = append(p.troubles, text)
-		}
-		return true
-	}
-	text, ok := strings.CutPrefix(line, didWhat)
-	if ok {
-		// What is not understood is missed, as if it had not come.
-		_ = json.Unmarshal([]byte(text), &p.did)
-	}
-	return ok
-}
-
-// told returns what clients of a soak have told: how often they did what, once
-// they have ended, the first unexpected answers, and how many there were.
-func (p *process) told() (did map[string]uint64, troubles []string, n int) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.did, p.troubles, p.unexpected
 }
 
 // complaint is the last line that the process has logged.

@@ -62,9 +62,6 @@ const (
 	listening = "listening on "
 	attacking = "attacking"
 	answer    = "bench: " // before every answer of Control
-
-	unexpected = "unexpected: " // before what a client of a soak did not expect
-	didWhat    = "did: "        // before how often they did what, at their end
 )
 
 // Serve plays any role but that of the host, until in ends.
@@ -87,7 +84,7 @@ func Serve(ctx context.Context, r Role, in io.Reader, out io.Writer) error {
 	}
 	if r.Kind == RoleSoak {
 		fmt.Fprintln(out, attacking)
-		return soakClients(ctx, r, out, &work)
+		return runClients(ctx, soakLoad{Addr: r.Addr, First: r.First, Clients: r.Clients, Rate: r.Rate, Seed: r.Seed}, out, &work)
 	}
 	serve, err := r.server()
 	if err != nil {

@@ -13,14 +13,12 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"text/tabwriter"
 	"time"
 
 	"mrci.dev/mrci/internal/conf"
 	"mrci.dev/mrci/internal/control"
 	"mrci.dev/mrci/internal/fsys"
-	"mrci.dev/mrci/wire"
 )
 
 // SoakOptions say how long and how hard a soak is. All fields but Seed, Set and
@@ -54,7 +52,6 @@ const (
 	slackHeap           = 128 << 10
 	slackResident       = 10 << 20
 	soakPatience        = 30 * time.Second // for the host to be at rest
-	unexpectedKept      = 50               // texts in the report
 	soakOperatorPause   = 2 * time.Second  // between two requests of the administrator
 	soakOperatorMinimum = 10               // requests in a load that is short
 )
@@ -247,11 +244,11 @@ func (s *soak) open(ctx context.Context) (err error) {
 	if host.user == "" || host.once == "" {
 		return errors.New("the host has not made its first administrator")
 	}
-	s.l = &lab{host: host, account: account{Name: host.user, Password: soakPassword}}
+	s.l = &lab{host: host, account: account{Name: host.user, Password: hostPassword}}
 	if err := s.l.takeAccount(ctx); err != nil {
 		return err
 	}
-	if err := s.makeAccounts(ctx); err != nil {
+	if err := makeAccounts(ctx, s.l.host.addr, s.l.account, s.opts.Clients); err != nil {
 		return fmt.Errorf("make the accounts: %w", err)
 	}
 	return nil
@@ -279,42 +276,6 @@ func doorOf(dir string) (string, error) {
 	return control.SocketPath(dirs.Runtime, dirs.AccountRuntime)
 }
 
-// makeAccounts makes two accounts for each client, one of which has rank 1,
-// and lets the other one list a few things and meet others.
-func (s *soak) makeAccounts(ctx context.Context) error {
-	admin, err := visitHost(ctx, s.l.host.addr, new(soakWork))
-	if err != nil {
-		return err
-	}
-	defer admin.c.Close()
-	if err := admin.login(ctx, s.l.account); err != nil {
-		return err
-	}
-	for i := range s.opts.Clients {
-		for _, name := range []string{bossName(i), userName(i)} {
-			if err := admin.addAccount(ctx, name); err != nil {
-				return err
-			}
-		}
-		if err := admin.run(ctx, expect{name: "set_user_rank", args: []string{"-user", bossName(i), "-rank", "1"}}); err != nil {
-			return err
-		}
-	}
-	for _, name := range append([]string{"ls_users", "ls_auth_log", "host_info"}, meetingCommands...) {
-		if err := admin.run(ctx, expect{name: "add_ranked_cmd", args: []string{"-command", name, "-rank", "2"}}); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// fillers are sessions that read the audit log at once: more than the store has
-// reading connections.
-const fillers = 8
-
-// cacheReads is how often each of them reads the log.
-const cacheReads = 5
-
 // fill makes the audit log longer than the page cache of a connection of
 // the database.
 func (s *soak) fill(ctx context.Context) error {
@@ -323,65 +284,10 @@ func (s *soak) fill(ctx context.Context) error {
 		if err != nil || status.Database.SizeBytes >= s.opts.FillBytes {
 			return err
 		}
-		if err := s.fillMore(ctx); err != nil {
+		if err := fillLog(ctx, s.l.host.addr, s.l.account); err != nil {
 			return err
 		}
 	}
-}
-
-// fillMore makes calls that are refused, and whose arguments the audit log
-// keeps.
-func (s *soak) fillMore(ctx context.Context) error {
-	v, err := visitHost(ctx, s.l.host.addr, new(soakWork))
-	if err != nil {
-		return err
-	}
-	defer v.c.Close()
-	if err := v.login(ctx, s.l.account); err != nil {
-		return err
-	}
-	tooLong := strings.Repeat("x", 500)
-	for range 1000 {
-		if err := v.run(ctx, expect{name: "set_disp_name", args: []string{"-new_name", tooLong}, code: wire.InvalidParams}); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// fillCaches has every reading connection of the database read the whole
-// audit log, so that the page caches, whose size is bounded, are as full in
-// one reading of the memory as in the other: SQLite forgets the pages of a
-// connection when another one has written.
-func (s *soak) fillCaches(ctx context.Context) error {
-	var readers []*visit
-	defer func() {
-		for _, v := range readers {
-			v.c.Close()
-		}
-	}()
-	for range fillers {
-		v, err := visitHost(ctx, s.l.host.addr, new(soakWork))
-		if err != nil {
-			return err
-		}
-		readers = append(readers, v)
-		if err := v.login(ctx, s.l.account); err != nil {
-			return err
-		}
-	}
-	// All at once, because one after the other would share a connection.
-	var group sync.WaitGroup
-	failed := make([]error, len(readers))
-	for i, v := range readers {
-		group.Go(func() {
-			for range cacheReads {
-				failed[i] = errors.Join(failed[i], v.run(ctx, expect{name: "ls_audit", args: []string{"-arguments", "no row has this"}, says: "0 rows"}))
-			}
-		})
-	}
-	group.Wait()
-	return errors.Join(failed...)
 }
 
 // load starts the clients, lets them work for a time, and ends them.
@@ -410,7 +316,7 @@ func (s *soak) endWorkers() error {
 	}
 	for _, w := range s.workers {
 		w.stop()
-		did, troubles, n := w.told()
+		did, troubles, n := w.clients.told()
 		if did == nil {
 			failed = errors.Join(failed, fmt.Errorf("clients have not ended in good order%s", w.complaint()))
 		}
@@ -599,10 +505,10 @@ func (s *soak) sample(ctx context.Context, since time.Duration, counted bool) er
 		if _, err := w.stat(ctx, "stat"); err != nil {
 			return fmt.Errorf("clients: %w%s", err, w.complaint())
 		}
-		_, troubles, n := w.told()
+		_, troubles, n := w.clients.told()
 		one.Unexpected += n
 		for _, text := range troubles[s.said[w]:] {
-			s.b.say("%s%s", unexpected, text)
+			s.b.say("unexpected: %s", text)
 		}
 		s.said[w] = len(troubles)
 	}
@@ -637,7 +543,7 @@ func (s *soak) rest(ctx context.Context, name string) (r atRest, err error) {
 	if _, err := s.ask(ctx, "reload"); err != nil {
 		return r, err
 	}
-	if err := s.fillCaches(ctx); err != nil {
+	if err := fillCaches(ctx, s.l.host.addr, s.l.account); err != nil {
 		return r, fmt.Errorf("fill the page caches: %w", err)
 	}
 	if err := s.calm(ctx); err != nil {

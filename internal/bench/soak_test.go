@@ -250,19 +250,19 @@ func TestSoakOfNoHost(t *testing.T) {
 	go func() { served <- serveConns(ctx, l, func(net.Conn) error { return nil }) }()
 	out := &watcher{part: unexpected + "client 7, session: ", seen: stop}
 	var calls atomic.Uint64
-	if err := soakClients(ctx, Role{Addr: l.Addr().String(), First: 7, Clients: 1, Rate: 1000, Seed: 1}, out, &calls); err != nil {
+	if err := runClients(ctx, soakLoad{Addr: l.Addr().String(), First: 7, Clients: 1, Rate: 1000, Seed: 1}, out, &calls); err != nil {
 		t.Fatal(err)
 	}
 	if err := <-served; err != nil {
 		t.Error(err)
 	}
-	p := new(process)
+	var heard tally
 	for line := range strings.Lines(out.text.String()) {
-		if !p.hear(strings.TrimSpace(line)) {
+		if !heard.hear(strings.TrimSpace(line)) {
 			t.Errorf("line %q is not understood", line)
 		}
 	}
-	did, troubles, n := p.told()
+	did, troubles, n := heard.told()
 	if did["session"] == 0 || n == 0 || len(troubles) != min(n, unexpectedKept) {
 		b, _ := json.Marshal(did)
 		t.Errorf("got %s, %d unexpected, %d texts", b, n, len(troubles))

@@ -2,7 +2,6 @@ package bench
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -32,58 +31,31 @@ func tempName(n int) string { return fmt.Sprintf("temp-%03d", n) }
 // soak; it counts as unexpected when it takes so long.
 const scenePatience = time.Minute
 
-// soakWork is what the clients of a process have done.
-type soakWork struct {
-	calls *atomic.Uint64 // nil: nobody counts
-
-	// guarded by mu
-	mu  sync.Mutex
-	did map[string]uint64
-	out io.Writer // gets a line for each answer that was not expected
+// soakLoad is what the clients of a process do.
+type soakLoad struct {
+	Addr    string // of the host
+	First   int    // number of the first client
+	Clients int
+	Rate    float64 // steps of all of them a second
+	Seed    uint64
 }
 
-func (w *soakWork) call() {
-	if w.calls != nil {
-		w.calls.Add(1)
-	}
-}
-
-func (w *soakWork) done(what string) { w.add(what, 1) }
-
-// add notes that something was done so often.
-func (w *soakWork) add(what string, times uint64) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.did[what] += times
-}
-
-func (w *soakWork) unexpected(client int, scene string, err error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	text := strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", " / ")
-	// When nobody reads it any more, nobody wants to know.
-	fmt.Fprintf(w.out, "%sclient %d, %s: %s\n", unexpected, client, scene, text)
-}
-
-// soakClients lets clients work until ctx ends, and each then end what it is
-// at. out gets a line for each answer that was not expected.
-func soakClients(ctx context.Context, r Role, out io.Writer, calls *atomic.Uint64) error {
+// runClients lets clients work until ctx ends, and each then end what it is
+// at. out gets what they tell, a line for each thing: see tally. calls counts
+// their calls.
+func runClients(ctx context.Context, l soakLoad, out io.Writer, calls *atomic.Uint64) error {
 	work := &soakWork{calls: calls, did: make(map[string]uint64), out: out}
 	var group sync.WaitGroup
-	for i := range r.Clients {
+	for i := range l.Clients {
 		s := &soaker{
-			addr: r.Addr, number: r.First + i, work: work,
-			random: rand.New(rand.NewPCG(r.Seed, uint64(r.First+i))),
-			pause:  time.Duration(float64(time.Second) * float64(r.Clients) / r.Rate),
+			addr: l.Addr, number: l.First + i, work: work,
+			random: rand.New(rand.NewPCG(l.Seed, uint64(l.First+i))),
+			pause:  time.Duration(float64(time.Second) * float64(l.Clients) / l.Rate),
 		}
 		group.Go(func() { s.run(ctx) })
 	}
 	group.Wait()
-	text, err := json.Marshal(work.did)
-	if err == nil {
-		_, err = fmt.Fprintf(out, "%s%s\n", didWhat, text)
-	}
-	return err
+	return work.close()
 }
 
 // soaker is one client of a soak. It does one scene after the other, and in a
