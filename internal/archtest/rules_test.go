@@ -15,7 +15,7 @@ const module = "mrci.dev/mrci"
 var layers = [][]string{
 	0: {"wire"},
 	1: {"wire/legacy", "wire/ipc", "internal/genfile", "internal/shmem", "internal/fsys", "internal/names", "internal/access"},
-	2: {"client", "module", "internal/account", "internal/channel", "internal/conf", "internal/limit", "internal/cert"},
+	2: {"client", "module", "internal/account", "internal/channel", "internal/conf", "internal/limit", "internal/cert", "internal/bench/raw"},
 	3: {"internal/conn", "internal/bus", "internal/store", "internal/proc", "internal/mail", "internal/control", "internal/tui", "internal/execmod"},
 	4: {"internal/registry", "internal/instance", "internal/backup", "internal/hub"},
 	5: {"internal/session", "internal/builtin", "internal/cluster", "internal/web"},

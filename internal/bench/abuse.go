@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"mrci.dev/mrci/internal/bench/raw"
 	"mrci.dev/mrci/wire"
 )
 
@@ -116,38 +117,38 @@ const (
 	burst = 4096
 )
 
-func flood(ctx context.Context, p *peer, kind string, work *atomic.Uint64) error {
+func flood(ctx context.Context, p *raw.Client, kind string, work *atomic.Uint64) error {
 	stop := context.AfterFunc(ctx, func() { p.Close() })
 	defer stop()
-	cmd, arguments := nowhere, ""
+	cmd, arguments := raw.Nowhere, ""
 	if kind != attackEmpty {
 		name := "my_info"
 		if kind == attackListings {
 			name, arguments = "ls_cmds", "-all"
 		}
 		var err error
-		if cmd, err = p.id(name); err != nil {
+		if cmd, err = p.ID(name); err != nil {
 			return err
 		}
 	}
 	deaf := kind == attackDeaf || kind == attackListings
 	var request []byte
 	for range burst {
-		request = wire.AppendText(request, wire.Text, cmd, branch, arguments)
+		request = wire.AppendText(request, wire.Text, cmd, raw.Branch, arguments)
 	}
-	if err := p.nc.SetDeadline(time.Time{}); err != nil {
+	if err := p.Conn.SetDeadline(time.Time{}); err != nil {
 		return err
 	}
 	var reader sync.WaitGroup
 	if !deaf {
 		reader.Go(func() { // ends with the connection
-			_, _ = io.Copy(counter{work}, p.nc)
+			_, _ = io.Copy(counter{work}, p.Conn)
 		})
 	}
 	defer reader.Wait()
 	defer p.Close()
 	for ctx.Err() == nil {
-		n, err := p.nc.Write(request)
+		n, err := p.Conn.Write(request)
 		if deaf {
 			work.Add(uint64(n))
 		}
@@ -211,7 +212,7 @@ func (b *Bench) abuseHost(ctx context.Context, mode Mode, assaults []assault) (r
 	if err != nil {
 		return nil, err
 	}
-	innocent := make(map[*process]*peer)
+	innocent := make(map[*process]*raw.Client)
 	for _, s := range l.servers() {
 		p, err := l.join(ctx, s.addr)
 		if err != nil {
@@ -290,7 +291,7 @@ func quantiles(r rounds) Quantiles {
 const deafs = 4
 
 // beside lets the innocent client call while an attack is going on.
-func (b *Bench) beside(ctx context.Context, l *lab, s *process, as assault, innocent *peer, into rounds) error {
+func (b *Bench) beside(ctx context.Context, l *lab, s *process, as assault, innocent *raw.Client, into rounds) error {
 	var attackers []*process
 	defer func() {
 		for _, a := range attackers {
@@ -314,7 +315,7 @@ func (b *Bench) beside(ctx context.Context, l *lab, s *process, as assault, inno
 	if err != nil {
 		return err
 	}
-	times, _, err := callRound([]*peer{innocent}, l.script.MyInfo, 1, b.opts.Round)
+	times, _, err := callRound([]*raw.Client{innocent}, l.script.MyInfo, 1, b.opts.Round)
 	if err != nil {
 		return err
 	}

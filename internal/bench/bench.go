@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"mrci.dev/mrci/internal/bench/raw"
 	"mrci.dev/mrci/internal/conf"
 )
 
@@ -126,7 +127,7 @@ type lab struct {
 	host, floor *process
 	dir         string // the host's
 	script      *Script
-	account     account
+	account     raw.Account
 	chain, key  string // the host's certificate
 	scriptFile  string
 }
@@ -150,7 +151,7 @@ func (b *Bench) hostLab(ctx context.Context, mode Mode, set ...string) (*lab, er
 	if l.host.user == "" || l.host.once == "" {
 		return nil, errors.New("the host has not made its first administrator")
 	}
-	l.account = account{Name: l.host.user, Password: hostPassword}
+	l.account = raw.Account{Name: l.host.user, Password: hostPassword}
 	if err := l.takeAccount(ctx); err != nil {
 		return nil, err
 	}
@@ -183,12 +184,12 @@ func (b *Bench) lab(ctx context.Context, mode Mode, set ...string) (*lab, error)
 
 // takeAccount gives the administrator a password that stays.
 func (l *lab) takeAccount(ctx context.Context) error {
-	p, err := dial(ctx, l.host.addr)
+	p, err := raw.Dial(ctx, l.host.addr)
 	if err != nil {
 		return err
 	}
 	defer p.Close()
-	if err := p.firstLogin(l.account, l.host.once); err != nil {
+	if err := p.FirstLogin(l.account, l.host.once); err != nil {
 		return fmt.Errorf("first login: %w", err)
 	}
 	return nil
@@ -218,12 +219,12 @@ func (l *lab) turns(round int) []*process {
 }
 
 // join returns a client that is logged in.
-func (l *lab) join(ctx context.Context, addr string) (*peer, error) {
-	p, err := dial(ctx, addr)
+func (l *lab) join(ctx context.Context, addr string) (*raw.Client, error) {
+	p, err := raw.Dial(ctx, addr)
 	if err != nil {
 		return nil, err
 	}
-	if _, err := p.login(l.account, l.script.ListFrames); err != nil {
+	if _, err := p.Login(l.account, l.script.ListFrames); err != nil {
 		p.Close()
 		return nil, err
 	}

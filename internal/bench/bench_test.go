@@ -17,6 +17,7 @@ import (
 	"go.uber.org/goleak"
 
 	accounts "mrci.dev/mrci/internal/account"
+	"mrci.dev/mrci/internal/bench/raw"
 	"mrci.dev/mrci/internal/conf"
 	"mrci.dev/mrci/internal/host"
 	"mrci.dev/mrci/internal/host/hosttest"
@@ -160,7 +161,7 @@ func TestUnknownMeasurement(t *testing.T) {
 }
 
 func TestOnlyLoopback(t *testing.T) {
-	if _, err := dial(t.Context(), "192.0.2.1:1"); err == nil || !strings.Contains(err.Error(), "loopback") {
+	if _, err := raw.Dial(t.Context(), "192.0.2.1:1"); err == nil || !strings.Contains(err.Error(), "loopback") {
 		t.Errorf("dial of another machine: got %v, want a refusal", err)
 	}
 }
@@ -195,11 +196,11 @@ func TestFigures(t *testing.T) {
 }
 
 // inProcess returns a client that is logged in on a host inside this process.
-func inProcess(b *testing.B, tls bool, extra ...registry.Builtin) (*hosttest.Host, *lab, *peer) {
+func inProcess(b *testing.B, tls bool, extra ...registry.Builtin) (*hosttest.Host, *lab, *raw.Client) {
 	b.Helper()
 	h := hosttest.Start(b, hosttest.Set("log_level=error", fmt.Sprintf("tls_on_loopback=%v", tls)), hosttest.Commands(extra...))
 	h.User("alice", 1)
-	l := &lab{account: account{Name: "alice", Password: hosttest.Password}}
+	l := &lab{account: raw.Account{Name: "alice", Password: hosttest.Password}}
 	script, err := recordScript(b.Context(), h.Address(), l.account)
 	if err != nil {
 		b.Fatal(err)
@@ -208,7 +209,7 @@ func inProcess(b *testing.B, tls bool, extra ...registry.Builtin) (*hosttest.Hos
 	return h, l, joinTest(b, l, h)
 }
 
-func joinTest(b *testing.B, l *lab, h *hosttest.Host) *peer {
+func joinTest(b *testing.B, l *lab, h *hosttest.Host) *raw.Client {
 	b.Helper()
 	p, err := l.join(b.Context(), h.Address())
 	if err != nil {
@@ -229,14 +230,14 @@ func BenchmarkCall(b *testing.B) {
 }
 
 // callLoop makes b.N calls and reports percentiles.
-func callLoop(b *testing.B, p *peer, myInfo wire.CmdID) {
+func callLoop(b *testing.B, p *raw.Client, myInfo wire.CmdID) {
 	b.Helper()
-	request := wire.AppendText(nil, wire.Text, myInfo, branch, "")
+	request := wire.AppendText(nil, wire.Text, myInfo, raw.Branch, "")
 	var times []time.Duration
 	for b.Loop() {
-		p.patient()
+		p.Renew()
 		began := time.Now()
-		if err := p.call(request, myInfo); err != nil {
+		if err := p.Call(request, myInfo); err != nil {
 			b.Fatal(err)
 		}
 		times = append(times, time.Since(began))
@@ -270,7 +271,7 @@ func BenchmarkCallBesidePanics(b *testing.B) {
 				Run: func(context.Context, *module.Call) error { panic("as asked") },
 			}})
 			attacker := joinTest(b, l, h)
-			id, err := attacker.id("fall_over")
+			id, err := attacker.ID("fall_over")
 			if err != nil {
 				b.Fatal(err)
 			}
@@ -290,16 +291,16 @@ func BenchmarkCallBesidePanics(b *testing.B) {
 
 var errNoCrash = errors.New("a command that panics did not end with CRASH")
 
-func fallOver(p *peer, id wire.CmdID, stop <-chan struct{}, panics *atomic.Uint64) error {
-	request := wire.AppendText(nil, wire.Text, id, branch, "")
+func fallOver(p *raw.Client, id wire.CmdID, stop <-chan struct{}, panics *atomic.Uint64) error {
+	request := wire.AppendText(nil, wire.Text, id, raw.Branch, "")
 	for {
 		select {
 		case <-stop:
 			return nil
 		default:
 		}
-		p.patient()
-		if err := p.call(request, id); err == nil || !strings.Contains(err.Error(), wire.Crash.String()) {
+		p.Renew()
+		if err := p.Call(request, id); err == nil || !strings.Contains(err.Error(), wire.Crash.String()) {
 			return fmt.Errorf("%w: %v", errNoCrash, err)
 		}
 		panics.Add(1)

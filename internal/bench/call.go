@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"mrci.dev/mrci/internal/bench/raw"
 	"mrci.dev/mrci/wire"
 )
 
@@ -15,7 +16,7 @@ const warmUp = 10 // one tenth
 // callRound has every client call my_info, depth calls in flight, for the time
 // given. It returns how long each call took (for depth 1) and how many were
 // made a second.
-func callRound(clients []*peer, myInfo wire.CmdID, depth int, round time.Duration) (times []time.Duration, rate float64, err error) {
+func callRound(clients []*raw.Client, myInfo wire.CmdID, depth int, round time.Duration) (times []time.Duration, rate float64, err error) {
 	var (
 		group sync.WaitGroup
 		mu    sync.Mutex
@@ -26,7 +27,7 @@ func callRound(clients []*peer, myInfo wire.CmdID, depth int, round time.Duratio
 	end := counted.Add(round)
 	for _, p := range clients {
 		group.Go(func() {
-			took, n, callErr := p.callUntil(myInfo, depth, counted, end)
+			took, n, callErr := callUntil(p, myInfo, depth, counted, end)
 			mu.Lock()
 			defer mu.Unlock()
 			times = append(times, took...)
@@ -41,20 +42,20 @@ func callRound(clients []*peer, myInfo wire.CmdID, depth int, round time.Duratio
 }
 
 // callUntil calls until end and counts what began after counted.
-func (p *peer) callUntil(myInfo wire.CmdID, depth int, counted, end time.Time) (times []time.Duration, calls int, err error) {
-	p.patient()
-	one := wire.AppendText(nil, wire.Text, myInfo, branch, "")
+func callUntil(p *raw.Client, myInfo wire.CmdID, depth int, counted, end time.Time) (times []time.Duration, calls int, err error) {
+	p.Renew()
+	one := wire.AppendText(nil, wire.Text, myInfo, raw.Branch, "")
 	var request []byte
 	for range depth {
 		request = append(request, one...)
 	}
 	times = make([]time.Duration, 0, 1<<16)
 	for began := time.Now(); began.Before(end); {
-		if err := p.call(request, myInfo); err != nil {
+		if err := p.Call(request, myInfo); err != nil {
 			return nil, 0, err
 		}
 		for range depth - 1 {
-			if err := p.untilIdle(myInfo); err != nil {
+			if err := p.UntilIdle(myInfo); err != nil {
 				return nil, 0, err
 			}
 		}
@@ -90,7 +91,7 @@ func (b *Bench) callMode(ctx context.Context, mode Mode, l *lab) ([]Row, error) 
 	if err := needDescriptors(2*b.opts.Clients, "--clients"); err != nil {
 		return nil, err
 	}
-	clients := make(map[*process][]*peer)
+	clients := make(map[*process][]*raw.Client)
 	for _, s := range l.servers() {
 		for range b.opts.Clients {
 			p, err := l.join(ctx, s.addr)

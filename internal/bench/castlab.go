@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"mrci.dev/mrci/internal/bench/fanout"
+	"mrci.dev/mrci/internal/bench/raw"
 	"mrci.dev/mrci/wire"
 )
 
@@ -44,7 +45,7 @@ type castServer struct {
 	name     string // for progress
 	process  *process
 	protocol fanout.Protocol
-	accounts []account // empty: there is no login
+	accounts []raw.Account // empty: there is no login
 }
 
 // castHost is a host that is ready for casts.
@@ -66,7 +67,7 @@ func (b *Bench) startCastHost(ctx context.Context, mode Mode, sessions int, subs
 	if err != nil {
 		return nil, err
 	}
-	h := &castHost{lab: l, castServer: castServer{name: "host", process: l.host, protocol: fanout.MRCI, accounts: []account{l.account}}}
+	h := &castHost{lab: l, castServer: castServer{name: "host", process: l.host, protocol: fanout.MRCI, accounts: []raw.Account{l.account}}}
 	if h.door, err = doorOf(l.dir); err != nil {
 		return nil, err
 	}
@@ -75,14 +76,14 @@ func (b *Bench) startCastHost(ctx context.Context, mode Mode, sessions int, subs
 		return nil, err
 	}
 	defer admin.Close()
-	if _, err := admin.id(castCommand); err != nil {
+	if _, err := admin.ID(castCommand); err != nil {
 		return nil, errNoCast
 	}
-	if err := admin.run("add_ch", "-ch_name "+castChannel); err != nil {
+	if err := admin.Run("add_ch", "-ch_name "+castChannel); err != nil {
 		return nil, err
 	}
 	for _, sub := range subs {
-		if err := admin.run("add_sub_ch", "-ch_name "+castChannel+" -sub_name "+sub); err != nil {
+		if err := admin.Run("add_sub_ch", "-ch_name "+castChannel+" -sub_name "+sub); err != nil {
 			return nil, err
 		}
 	}
@@ -90,12 +91,12 @@ func (b *Bench) startCastHost(ctx context.Context, mode Mode, sessions int, subs
 }
 
 // admin returns a client of the administrator, who owns the channel.
-func (h *castHost) admin(ctx context.Context) (*peer, error) {
-	p, err := dial(ctx, h.process.addr)
+func (h *castHost) admin(ctx context.Context) (*raw.Client, error) {
+	p, err := raw.Dial(ctx, h.process.addr)
 	if err != nil {
 		return nil, err
 	}
-	if err := p.enlist(h.account); err != nil {
+	if err := p.Enlist(h.account); err != nil {
 		p.Close()
 		return nil, err
 	}

@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/crypto/argon2"
 
+	"mrci.dev/mrci/internal/bench/raw"
 	"mrci.dev/mrci/wire"
 )
 
@@ -55,7 +56,7 @@ func connectRound(ctx context.Context, addr string, connects int) ([]time.Durati
 	times := make([]time.Duration, 0, connects)
 	for range connects {
 		began := time.Now()
-		p, err := dial(ctx, addr)
+		p, err := raw.Dial(ctx, addr)
 		if err != nil {
 			return nil, err
 		}
@@ -135,21 +136,21 @@ func hashRound(kib, passes uint32, times int) []time.Duration {
 
 // loginRound logs one client in and out again.
 func (l *lab) loginRound(ctx context.Context, addr string, logins int) ([]time.Duration, error) {
-	p, err := dial(ctx, addr)
+	p, err := raw.Dial(ctx, addr)
 	if err != nil {
 		return nil, err
 	}
 	defer p.Close()
-	logout := wire.AppendText(nil, wire.Text, l.script.Logout, branch, "")
+	logout := wire.AppendText(nil, wire.Text, l.script.Logout, raw.Branch, "")
 	times := make([]time.Duration, 0, logins)
 	for range logins {
-		took, err := p.login(l.account, l.script.ListFrames)
+		took, err := p.Login(l.account, l.script.ListFrames)
 		if err != nil {
 			return nil, err
 		}
 		times = append(times, took)
 		// What follows the IDLE of logout is skipped by the next login.
-		if err := p.call(logout, l.script.Logout); err != nil {
+		if err := p.Call(logout, l.script.Logout); err != nil {
 			return nil, err
 		}
 	}

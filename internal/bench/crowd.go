@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"mrci.dev/mrci/internal/bench/fanout"
+	"mrci.dev/mrci/internal/bench/raw"
 	"mrci.dev/mrci/wire"
 )
 
@@ -87,17 +88,17 @@ func (h *castHost) letIn(ctx context.Context, subs []string) error {
 	}
 	defer admin.Close()
 	for _, sub := range subs {
-		if err := admin.run("set_sub_ch_level", fmt.Sprintf("-ch_name %s -sub_name %s -level %d", castChannel, sub, wire.Public)); err != nil {
+		if err := admin.Run("set_sub_ch_level", fmt.Sprintf("-ch_name %s -sub_name %s -level %d", castChannel, sub, wire.Public)); err != nil {
 			return err
 		}
 	}
 	h.accounts = nil
 	for i := range crowdAccounts {
-		a := account{Name: fmt.Sprintf("crowd%d", i), Password: crowdPassword}
+		a := raw.Account{Name: fmt.Sprintf("crowd%d", i), Password: crowdPassword}
 		if err := addAccount(admin, a); err != nil {
 			return err
 		}
-		if err := admin.run("set_user_rank", fmt.Sprintf("-user %s -rank 1", a.Name)); err != nil {
+		if err := admin.Run("set_user_rank", fmt.Sprintf("-user %s -rank 1", a.Name)); err != nil {
 			return err
 		}
 		h.accounts = append(h.accounts, a)
@@ -106,19 +107,19 @@ func (h *castHost) letIn(ctx context.Context, subs []string) error {
 }
 
 // addAccount makes an account.
-func addAccount(p *peer, a account) error {
-	add, err := p.id("add_acct")
+func addAccount(p *raw.Client, a raw.Account) error {
+	add, err := p.ID("add_acct")
 	if err != nil {
 		return err
 	}
-	p.patient()
-	if _, err := p.nc.Write(wire.AppendText(nil, wire.Text, add, branch, fmt.Sprintf("-name %s -email %s@example.com", a.Name, a.Name))); err != nil {
+	p.Renew()
+	if _, err := p.Conn.Write(wire.AppendText(nil, wire.Text, add, raw.Branch, fmt.Sprintf("-name %s -email %s@example.com", a.Name, a.Name))); err != nil {
 		return err
 	}
-	if err := p.prompted(add); err != nil {
+	if err := p.Prompted(add); err != nil {
 		return err
 	}
-	return p.call(wire.AppendText(nil, wire.Text, add, branch, a.Password), add)
+	return p.Call(wire.AppendText(nil, wire.Text, add, raw.Branch, a.Password), add)
 }
 
 // crowdStep is what one step of a crowd took.

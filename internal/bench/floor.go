@@ -9,6 +9,7 @@ import (
 	"net"
 	"sync"
 
+	"mrci.dev/mrci/internal/bench/raw"
 	"mrci.dev/mrci/internal/cert"
 	"mrci.dev/mrci/wire"
 )
@@ -37,7 +38,7 @@ func serveConns(ctx context.Context, l net.Listener, serve func(nc net.Conn) err
 			if ctx.Err() != nil {
 				return nil
 			}
-			return descriptors(err)
+			return raw.Explain(err)
 		}
 		mu.Lock()
 		open[nc] = struct{}{}

@@ -112,13 +112,13 @@ func (l *lab) hold(ctx context.Context, n int) (held []net.Conn, err error) {
 				}
 				p, joinErr := l.join(ctx, l.host.addr)
 				if joinErr == nil {
-					joinErr = p.nc.SetDeadline(time.Time{})
+					joinErr = p.Conn.SetDeadline(time.Time{})
 				}
 				mu.Lock()
 				if joinErr != nil {
 					err = joinErr
 				} else {
-					held = append(held, p.nc)
+					held = append(held, p.Conn)
 				}
 				mu.Unlock()
 			}

@@ -14,6 +14,8 @@ import (
 	"runtime/pprof"
 	"strings"
 	"sync/atomic"
+
+	"mrci.dev/mrci/internal/bench/raw"
 )
 
 // The kinds of processes that take part.
@@ -40,11 +42,11 @@ type Role struct {
 	Chain  string `json:"chain,omitempty"`  // floors, tls: certificate; empty: clear text
 	Key    string `json:"key,omitempty"`
 
-	Attack     string  `json:"attack,omitempty"`
-	Addr       string  `json:"addr,omitempty"`        // attack, soak: whom
-	Account    account `json:"account"`               // attack: as whom
-	ListFrames int     `json:"list_frames,omitempty"` // attack: see Script
-	Conns      int     `json:"conns,omitempty"`       // attack: connections that are held
+	Attack     string      `json:"attack,omitempty"`
+	Addr       string      `json:"addr,omitempty"`        // attack, soak: whom
+	Account    raw.Account `json:"account"`               // attack: as whom
+	ListFrames int         `json:"list_frames,omitempty"` // attack: see Script
+	Conns      int         `json:"conns,omitempty"`       // attack: connections that are held
 
 	First   int     `json:"first,omitempty"`   // soak: number of the first client
 	Clients int     `json:"clients,omitempty"` // soak: how many

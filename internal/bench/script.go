@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"mrci.dev/mrci/internal/bench/raw"
 	"mrci.dev/mrci/wire"
 )
 
@@ -26,36 +27,36 @@ type Script struct {
 }
 
 // recordScript logs in on the host at addr and notes what it says.
-func recordScript(ctx context.Context, addr string, a account) (*Script, error) {
-	p, err := connect(ctx, addr)
+func recordScript(ctx context.Context, addr string, a raw.Account) (*Script, error) {
+	p, err := raw.Connect(ctx, addr)
 	if err != nil {
 		return nil, err
 	}
 	defer p.Close()
 	s := &Script{}
-	p.record = &s.Greeting
-	if err := p.readGreeting(); err != nil {
+	p.Record = &s.Greeting
+	if err := p.ReadGreeting(); err != nil {
 		return nil, fmt.Errorf("greeting: %w", err)
 	}
-	if s.MyInfo, err = p.id("my_info"); err != nil {
+	if s.MyInfo, err = p.ID("my_info"); err != nil {
 		return nil, err
 	}
-	p.record = &s.Prompt
-	if s.Auth, err = p.ask(a.Name); err != nil {
+	p.Record = &s.Prompt
+	if s.Auth, err = p.Ask(a.Name); err != nil {
 		return nil, err
 	}
 	// Everything before the answer to my_info belongs to the login.
-	if s.LoggedIn, s.ListFrames, err = collect(p, wire.AppendText(nil, wire.Text, s.Auth, branch, a.Password), s.Auth, s.MyInfo); err != nil {
+	if s.LoggedIn, s.ListFrames, err = collect(p, wire.AppendText(nil, wire.Text, s.Auth, raw.Branch, a.Password), s.Auth, s.MyInfo); err != nil {
 		return nil, fmt.Errorf("login: %w", err)
 	}
-	if s.Logout, err = p.id("logout"); err != nil {
+	if s.Logout, err = p.ID("logout"); err != nil {
 		return nil, err
 	}
-	p.record = &s.Answer
-	if err := p.call(wire.AppendText(nil, wire.Text, s.MyInfo, branch, ""), s.MyInfo); err != nil {
+	p.Record = &s.Answer
+	if err := p.Call(wire.AppendText(nil, wire.Text, s.MyInfo, raw.Branch, ""), s.MyInfo); err != nil {
 		return nil, fmt.Errorf("my_info: %w", err)
 	}
-	if s.LoggedOut, _, err = collect(p, wire.AppendText(nil, wire.Text, s.Logout, branch, ""), s.Logout, s.MyInfo); err != nil {
+	if s.LoggedOut, _, err = collect(p, wire.AppendText(nil, wire.Text, s.Logout, raw.Branch, ""), s.Logout, s.MyInfo); err != nil {
 		return nil, fmt.Errorf("logout: %w", err)
 	}
 	return s, nil
@@ -64,22 +65,22 @@ func recordScript(ctx context.Context, addr string, a account) (*Script, error) 
 // collect sends a request, and behind it my_info, whose answer tells that all
 // that belongs to the request has come. It returns that, and how many frames
 // of it stood behind the IDLE of cmd.
-func collect(p *peer, request []byte, cmd, myInfo wire.CmdID) (said []byte, behind int, err error) {
-	p.record = nil
-	if _, err := p.nc.Write(request); err != nil {
+func collect(p *raw.Client, request []byte, cmd, myInfo wire.CmdID) (said []byte, behind int, err error) {
+	p.Record = nil
+	if _, err := p.Conn.Write(request); err != nil {
 		return nil, 0, err
 	}
 	idle := false
 	for {
-		f, err := p.next()
+		f, err := p.Next()
 		if err != nil {
 			return nil, 0, err
 		}
-		if err := p.noteCommand(f); err != nil {
+		if err := p.NoteCommand(f); err != nil {
 			return nil, 0, err
 		}
 		if f.Cmd == myInfo {
-			return said, behind, p.untilIdle(myInfo)
+			return said, behind, p.UntilIdle(myInfo)
 		}
 		said = wire.AppendFrame(said, f.Type, f.Cmd, f.Branch, f.Payload)
 		if idle {
@@ -90,7 +91,7 @@ func collect(p *peer, request []byte, cmd, myInfo wire.CmdID) (said []byte, behi
 				return nil, 0, fmt.Errorf("ended with %v (%v)", code, err)
 			}
 			idle = true
-			if _, err := p.nc.Write(wire.AppendText(nil, wire.Text, myInfo, branch, "")); err != nil {
+			if _, err := p.Conn.Write(wire.AppendText(nil, wire.Text, myInfo, raw.Branch, "")); err != nil {
 				return nil, 0, err
 			}
 		}

@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"mrci.dev/mrci/internal/bench/raw"
 	"mrci.dev/mrci/wire"
 )
 
@@ -46,7 +47,7 @@ func dialSource(ctx context.Context, addr string, n int) (*net.TCPConn, error) {
 	}
 	nc, err := d.DialContext(ctx, "tcp", addr)
 	if err != nil {
-		return nil, descriptors(err)
+		return nil, raw.Explain(err)
 	}
 	return nc.(*net.TCPConn), nil
 }
@@ -77,7 +78,7 @@ func zero() []byte { return []byte{0} }
 // frameStart is the beginning of a frame that announces a payload.
 func frameStart(announced int) func() []byte {
 	return sync.OnceValue(func() []byte { // once: the whole frame is made for it
-		frame := wire.AppendFrame(nil, wire.Text, nowhere, branch, make([]byte, announced))
+		frame := wire.AppendFrame(nil, wire.Text, raw.Nowhere, raw.Branch, make([]byte, announced))
 		return bytes.Clone(frame[:wire.FrameHeaderSize+1])
 	})
 }
@@ -115,7 +116,7 @@ var wholeHello = sync.OnceValue(func() []byte {
 	var client sync.WaitGroup
 	defer client.Wait()
 	client.Go(func() { // ends when far is closed
-		_ = tls.Client(near, clientTLS).Handshake()
+		_ = tls.Client(near, raw.TLSConfig).Handshake()
 	})
 	defer far.Close()
 	b := make([]byte, 4<<10)
@@ -158,7 +159,7 @@ func besiege(ctx context.Context, r Role, s speech, work *atomic.Uint64) error {
 // hold says what is to be said on one connection and returns when the server
 // has ended it. there is called when the first words are said.
 func (s speech) hold(ctx context.Context, tcp *net.TCPConn, there func()) {
-	if err := tcp.SetDeadline(time.Now().Add(patience)); err != nil {
+	if err := tcp.SetDeadline(time.Now().Add(raw.Patience)); err != nil {
 		return
 	}
 	var nc net.Conn = tcp
@@ -168,12 +169,12 @@ func (s speech) hold(ctx context.Context, tcp *net.TCPConn, there func()) {
 		}
 	}
 	if s.answered {
-		h, err := readHostHeader(nc)
+		h, err := raw.ReadHostHeader(nc)
 		if err != nil {
 			return
 		}
 		if s.tls && h.Reply == wire.ReplyTLS {
-			secured := tls.Client(nc, clientTLS)
+			secured := tls.Client(nc, raw.TLSConfig)
 			if secured.HandshakeContext(ctx) != nil {
 				return
 			}

@@ -16,6 +16,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"mrci.dev/mrci/internal/bench/raw"
 	"mrci.dev/mrci/internal/conf"
 	"mrci.dev/mrci/internal/control"
 	"mrci.dev/mrci/internal/fsys"
@@ -244,7 +245,7 @@ func (s *soak) open(ctx context.Context) (err error) {
 	if host.user == "" || host.once == "" {
 		return errors.New("the host has not made its first administrator")
 	}
-	s.l = &lab{host: host, account: account{Name: host.user, Password: hostPassword}}
+	s.l = &lab{host: host, account: raw.Account{Name: host.user, Password: hostPassword}}
 	if err := s.l.takeAccount(ctx); err != nil {
 		return err
 	}

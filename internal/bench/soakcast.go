@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	"mrci.dev/mrci/client"
+	"mrci.dev/mrci/internal/bench/raw"
 	"mrci.dev/mrci/wire"
 )
 
@@ -192,7 +193,7 @@ func (s *soaker) enter(ctx context.Context, name string, letter byte) (*guest, e
 		return nil, err
 	}
 	g.visit = v
-	if err := g.login(ctx, account{Name: name, Password: soakPassword}); err != nil {
+	if err := g.login(ctx, raw.Account{Name: name, Password: soakPassword}); err != nil {
 		v.c.Close()
 		return nil, err
 	}

@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"mrci.dev/mrci/client"
+	"mrci.dev/mrci/internal/bench/raw"
 	"mrci.dev/mrci/wire"
 )
 
@@ -563,7 +564,7 @@ func (r *room) logout(ctx context.Context) error {
 	if err := r.sayNothing(ctx, r.any(r.in(g)), g); err != nil {
 		return err
 	}
-	if err := g.login(ctx, account{Name: g.account, Password: soakPassword}); err != nil {
+	if err := g.login(ctx, raw.Account{Name: g.account, Password: soakPassword}); err != nil {
 		return err
 	}
 	if err := r.open(ctx, g); err != nil {
@@ -614,15 +615,15 @@ func (r *room) breakOff(ctx context.Context) error {
 // deaf lets somebody listen who reads little, and leaves, or nothing, and who has
 // all of it when it does. Others hear everything.
 func (r *room) deaf(ctx context.Context) error {
-	p, err := dial(ctx, r.s.addr)
+	p, err := raw.Dial(ctx, r.s.addr)
 	if err != nil {
 		return err
 	}
 	defer p.Close()
-	if err := p.enlist(account{Name: userName(r.s.number), Password: soakPassword}); err != nil {
+	if err := p.Enlist(raw.Account{Name: userName(r.s.number), Password: soakPassword}); err != nil {
 		return err
 	}
-	if err := p.run("open_sub_ch", strings.Join(r.talk("").args, " ")); err != nil {
+	if err := p.Run("open_sub_ch", strings.Join(r.talk("").args, " ")); err != nil {
 		return err
 	}
 	from := r.one()
@@ -635,7 +636,7 @@ func (r *room) deaf(ctx context.Context) error {
 		group.Go(func() { castErr = from.cast(ctx, times, huge) })
 		sip := make([]byte, 512)
 		for range r.s.random.IntN(10) { // in any state of the host's queue
-			if _, err := p.nc.Read(sip); err != nil {
+			if _, err := p.Conn.Read(sip); err != nil {
 				break
 			}
 		}
@@ -649,9 +650,9 @@ func (r *room) deaf(ctx context.Context) error {
 	if err := r.say(ctx, from, times, huge); err != nil {
 		return err
 	}
-	p.patient()
+	p.Renew()
 	for count := 0; count < times; {
-		f, err := p.next()
+		f, err := p.Next()
 		if err != nil {
 			return fmt.Errorf("heard %d of %d casts late: %w", count, times, err)
 		}

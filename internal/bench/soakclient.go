@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"mrci.dev/mrci/client"
+	"mrci.dev/mrci/internal/bench/raw"
 	"mrci.dev/mrci/wire"
 )
 
@@ -142,7 +143,7 @@ func visitAndHear(ctx context.Context, addr string, work *soakWork, kept int, he
 		App:       "mrci bench soak",
 		VerifyKey: func(string, string) error { return nil }, // both ends are this program, on loopback
 		DialContext: func(ctx context.Context, _, addr string) (nc net.Conn, err error) {
-			nc, err = dialTCP(ctx, addr)
+			nc, err = raw.DialTCP(ctx, addr)
 			if err == nil {
 				err = nc.SetDeadline(time.Time{})
 			}
@@ -168,7 +169,7 @@ func visitAndHear(ctx context.Context, addr string, work *soakWork, kept int, he
 // leave ends the session, in good order or by a reset.
 func (v *visit) leave(reset bool) {
 	if reset {
-		resetTCP(v.raw)
+		raw.Reset(v.raw)
 	}
 	v.c.Close()
 }
@@ -262,7 +263,7 @@ func ends(ctx context.Context, call *client.Call, want wire.ReturnCode) error {
 }
 
 // login logs in, behind wrong passwords, if there are any.
-func (v *visit) login(ctx context.Context, a account, wrong ...string) error {
+func (v *visit) login(ctx context.Context, a raw.Account, wrong ...string) error {
 	refused := ""
 	if len(wrong) > 0 {
 		refused = "wrong"

@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"mrci.dev/mrci/client"
+	"mrci.dev/mrci/internal/bench/raw"
 	"mrci.dev/mrci/wire"
 )
 
@@ -423,7 +424,7 @@ func (t *table) logout(ctx context.Context) error {
 	if err := from.run(ctx, expect{name: "logout"}); err != nil {
 		return err
 	}
-	if err := errors.Join(over(ctx, in, client.ErrPeerClosed), from.login(ctx, account{Name: from.account, Password: soakPassword})); err != nil {
+	if err := errors.Join(over(ctx, in, client.ErrPeerClosed), from.login(ctx, raw.Account{Name: from.account, Password: soakPassword})); err != nil {
 		return err
 	}
 	if err := over(ctx, out, client.ErrLoggedOut); err != nil {
@@ -449,7 +450,7 @@ func (t *table) lock(ctx context.Context) error {
 	if err = errors.Join(err, lock("0")); err != nil {
 		return err
 	}
-	if err := user.login(ctx, account{Name: user.account, Password: soakPassword}); err != nil {
+	if err := user.login(ctx, raw.Account{Name: user.account, Password: soakPassword}); err != nil {
 		return err
 	}
 	return over(ctx, in, client.ErrLoggedOut)
@@ -459,25 +460,25 @@ func (t *table) lock(ctx context.Context) error {
 // link is full, or closes it.
 func (t *table) deaf(ctx context.Context) error {
 	from := t.a
-	p, err := dial(ctx, t.s.addr)
+	p, err := raw.Dial(ctx, t.s.addr)
 	if err != nil {
 		return err
 	}
 	defer p.Close()
-	if err := p.enlist(account{Name: userName(t.s.number), Password: soakPassword}); err != nil {
+	if err := p.Enlist(raw.Account{Name: userName(t.s.number), Password: soakPassword}); err != nil {
 		return err
 	}
 	id := from.c.Session()
-	request, err := p.id("p2p_request")
+	request, err := p.ID("p2p_request")
 	if err != nil {
 		return err
 	}
-	end, err := p.id("p2p_close")
+	end, err := p.ID("p2p_close")
 	if err != nil {
 		return err
 	}
 	t.s.work.call()
-	if err := p.call(wire.AppendFrame(nil, wire.SesID, request, branch, id[:]), request); err != nil {
+	if err := p.Call(wire.AppendFrame(nil, wire.SesID, request, raw.Branch, id[:]), request); err != nil {
 		return err
 	}
 	var peer wire.Peer
@@ -505,7 +506,7 @@ func (t *table) deaf(ctx context.Context) error {
 	})
 	t.s.rest(ctx)
 	if t.s.one(2) {
-		if _, err := p.nc.Write(wire.AppendFrame(nil, wire.SesID, end, branch, id[:])); err != nil {
+		if _, err := p.Conn.Write(wire.AppendFrame(nil, wire.SesID, end, raw.Branch, id[:])); err != nil {
 			cancel()
 			group.Wait()
 			return errors.Join(err, sendErr)

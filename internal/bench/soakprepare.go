@@ -6,12 +6,13 @@ import (
 	"strings"
 	"sync"
 
+	"mrci.dev/mrci/internal/bench/raw"
 	"mrci.dev/mrci/wire"
 )
 
 // makeAccounts makes two accounts for each client, one of which has rank 1,
 // and lets the other one list a few things and meet others.
-func makeAccounts(ctx context.Context, addr string, administrator account, clients int) error {
+func makeAccounts(ctx context.Context, addr string, administrator raw.Account, clients int) error {
 	admin, err := visitHost(ctx, addr, new(soakWork))
 	if err != nil {
 		return err
@@ -40,7 +41,7 @@ func makeAccounts(ctx context.Context, addr string, administrator account, clien
 
 // fillLog makes calls that are refused, and whose arguments the audit log
 // keeps.
-func fillLog(ctx context.Context, addr string, administrator account) error {
+func fillLog(ctx context.Context, addr string, administrator raw.Account) error {
 	v, err := visitHost(ctx, addr, new(soakWork))
 	if err != nil {
 		return err
@@ -69,7 +70,7 @@ const cacheReads = 5
 // audit log, so that the page caches, whose size is bounded, are as full in
 // one reading of the memory as in the other: SQLite forgets the pages of a
 // connection when another one has written.
-func fillCaches(ctx context.Context, addr string, administrator account) error {
+func fillCaches(ctx context.Context, addr string, administrator raw.Account) error {
 	var readers []*visit
 	defer func() {
 		for _, v := range readers {

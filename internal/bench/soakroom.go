@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"mrci.dev/mrci/client"
+	"mrci.dev/mrci/internal/bench/raw"
 	"mrci.dev/mrci/wire"
 )
 
@@ -319,7 +320,7 @@ func (s *soaker) clear(ctx context.Context) error {
 		return err
 	}
 	defer v.c.Close()
-	if err := v.login(ctx, account{Name: bossName(s.number), Password: soakPassword}); err != nil {
+	if err := v.login(ctx, raw.Account{Name: bossName(s.number), Password: soakPassword}); err != nil {
 		return err
 	}
 	if err := v.run(ctx, expect{name: "ch_owner_override", args: []string{"-state", "1"}}); err != nil {

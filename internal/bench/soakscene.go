@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"mrci.dev/mrci/client"
+	"mrci.dev/mrci/internal/bench/raw"
 	"mrci.dev/mrci/wire"
 )
 
@@ -68,7 +69,7 @@ func (s *soaker) session(ctx, soak context.Context) error {
 	for s.one(4) {
 		wrong = append(wrong, "not the password")
 	}
-	if err := v.login(ctx, account{Name: name, Password: soakPassword}, wrong...); err != nil {
+	if err := v.login(ctx, raw.Account{Name: name, Password: soakPassword}, wrong...); err != nil {
 		return err
 	}
 	for range 1 + s.random.IntN(20) {
@@ -353,8 +354,8 @@ func (s *soaker) both(ctx context.Context, first, second string) (a, b *visit, e
 		return nil, nil, err
 	}
 	err = errors.Join(
-		a.login(ctx, account{Name: first, Password: soakPassword}),
-		b.login(ctx, account{Name: second, Password: soakPassword}))
+		a.login(ctx, raw.Account{Name: first, Password: soakPassword}),
+		b.login(ctx, raw.Account{Name: second, Password: soakPassword}))
 	if err != nil {
 		a.c.Close()
 		b.c.Close()
@@ -466,7 +467,7 @@ func (s *soaker) lock(ctx context.Context, boss, user *visit) error {
 	if err = errors.Join(err, lock("0")); err != nil {
 		return err
 	}
-	return user.login(ctx, account{Name: name, Password: soakPassword})
+	return user.login(ctx, raw.Account{Name: name, Password: soakPassword})
 }
 
 // degrade takes commands from a session and gives them back.
@@ -518,7 +519,7 @@ func (s *soaker) shortLived(ctx, _ context.Context) error {
 		return err
 	}
 	defer boss.c.Close()
-	if err := boss.login(ctx, account{Name: bossName(s.number), Password: soakPassword}); err != nil {
+	if err := boss.login(ctx, raw.Account{Name: bossName(s.number), Password: soakPassword}); err != nil {
 		return err
 	}
 	name := tempName(s.number)
@@ -539,7 +540,7 @@ func (s *soaker) removed(ctx context.Context, boss *visit, name string) error {
 		return err
 	}
 	defer user.c.Close()
-	if err := user.login(ctx, account{Name: name, Password: soakPassword}); err != nil {
+	if err := user.login(ctx, raw.Account{Name: name, Password: soakPassword}); err != nil {
 		return err
 	}
 	call, err := user.asked(ctx, "set_pw")
@@ -579,12 +580,12 @@ func (s *soaker) wrongOnly(ctx, _ context.Context) error {
 }
 
 // enterAsBoss logs in, frame by frame.
-func (s *soaker) enterAsBoss(ctx context.Context) (*peer, error) {
-	p, err := dial(ctx, s.addr)
+func (s *soaker) enterAsBoss(ctx context.Context) (*raw.Client, error) {
+	p, err := raw.Dial(ctx, s.addr)
 	if err != nil {
 		return nil, err
 	}
-	if err := p.enlist(account{Name: bossName(s.number), Password: soakPassword}); err != nil {
+	if err := p.Enlist(raw.Account{Name: bossName(s.number), Password: soakPassword}); err != nil {
 		p.Close()
 		return nil, err
 	}
@@ -618,27 +619,27 @@ func (s *soaker) slow(ctx, _ context.Context) error {
 		return err
 	}
 	defer p.Close()
-	users, err := p.id("ls_users")
+	users, err := p.ID("ls_users")
 	if err != nil {
 		return err
 	}
-	nc := p.nc
-	p.nc = &drip{Conn: nc, left: 100}
+	nc := p.Conn
+	p.Conn = &drip{Conn: nc, left: 100}
 	const listings = 30
 	var request []byte
 	for i := range listings {
 		s.work.call()
 		request = wire.AppendText(request, wire.Text, users, wire.BranchID(i), "-all")
 	}
-	if err := p.call(request, users); err != nil {
+	if err := p.Call(request, users); err != nil {
 		return err
 	}
 	for range listings - 1 {
-		if err := p.untilIdle(users); err != nil {
+		if err := p.UntilIdle(users); err != nil {
 			return err
 		}
 	}
-	p.nc = nc
+	p.Conn = nc
 	s.part(p)
 	return nil
 }
@@ -653,17 +654,17 @@ func (s *soaker) deaf(ctx, soak context.Context) error {
 		return err
 	}
 	defer p.Close()
-	users, err := p.id("ls_users")
+	users, err := p.ID("ls_users")
 	if err != nil {
 		return err
 	}
-	request := wire.AppendText(nil, wire.Text, users, branch, "-all")
-	if err := p.nc.SetWriteDeadline(time.Now().Add(deafFor)); err != nil {
+	request := wire.AppendText(nil, wire.Text, users, raw.Branch, "-all")
+	if err := p.Conn.SetWriteDeadline(time.Now().Add(deafFor)); err != nil {
 		return err
 	}
 	for range 500 {
 		s.work.call()
-		if _, err := p.nc.Write(request); err != nil {
+		if _, err := p.Conn.Write(request); err != nil {
 			break // nobody reads it
 		}
 	}
@@ -674,7 +675,7 @@ func (s *soaker) deaf(ctx, soak context.Context) error {
 
 // garbage sends what is no header: the host closes and says nothing.
 func (s *soaker) garbage(ctx, _ context.Context) error {
-	nc, err := dialTCP(ctx, s.addr)
+	nc, err := raw.DialTCP(ctx, s.addr)
 	if err != nil {
 		return err
 	}
@@ -688,7 +689,7 @@ func (s *soaker) garbage(ctx, _ context.Context) error {
 		return nil // closed at the first bytes
 	}
 	if s.one(3) {
-		resetTCP(nc)
+		raw.Reset(nc)
 		return nil
 	}
 	if n, err := nc.Read(b); n > 0 || isTimeout(err) {
@@ -703,7 +704,7 @@ func isTimeout(err error) bool {
 }
 
 func (s *soaker) halfHeader(ctx, soak context.Context) error {
-	nc, err := dialTCP(ctx, s.addr)
+	nc, err := raw.DialTCP(ctx, s.addr)
 	if err != nil {
 		return err
 	}
@@ -714,14 +715,14 @@ func (s *soaker) halfHeader(ctx, soak context.Context) error {
 	}
 	s.rest(soak)
 	if s.one(2) {
-		resetTCP(nc)
+		raw.Reset(nc)
 	}
 	return nil
 }
 
 // headerOnly breaks off behind the headers, or within a TLS handshake.
 func (s *soaker) headerOnly(ctx, soak context.Context) error {
-	nc, err := dialTCP(ctx, s.addr)
+	nc, err := raw.DialTCP(ctx, s.addr)
 	if err != nil {
 		return err
 	}
@@ -742,13 +743,13 @@ func (s *soaker) headerOnly(ctx, soak context.Context) error {
 	}
 	s.rest(soak)
 	if s.one(2) {
-		resetTCP(nc)
+		raw.Reset(nc)
 	}
 	return nil
 }
 
 func (s *soaker) silent(ctx, soak context.Context) error {
-	nc, err := dialTCP(ctx, s.addr)
+	nc, err := raw.DialTCP(ctx, s.addr)
 	if err != nil {
 		return err
 	}
@@ -757,7 +758,7 @@ func (s *soaker) silent(ctx, soak context.Context) error {
 		s.rest(soak)
 	}
 	if s.one(2) {
-		resetTCP(nc)
+		raw.Reset(nc)
 	}
 	return nil
 }

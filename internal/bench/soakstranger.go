@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 
+	"mrci.dev/mrci/internal/bench/raw"
 	"mrci.dev/mrci/wire"
 )
 
@@ -12,14 +13,14 @@ import (
 
 // asStranger makes a scene of what a session does that is not logged in, frame
 // by frame.
-func asStranger(play func(s *soaker, p *peer, myInfo wire.CmdID) error) func(s *soaker, ctx, soak context.Context) error {
+func asStranger(play func(s *soaker, p *raw.Client, myInfo wire.CmdID) error) func(s *soaker, ctx, soak context.Context) error {
 	return func(s *soaker, ctx, _ context.Context) error {
-		p, err := dial(ctx, s.addr)
+		p, err := raw.Dial(ctx, s.addr)
 		if err != nil {
 			return err
 		}
 		defer p.Close()
-		myInfo, err := p.id("my_info")
+		myInfo, err := p.ID("my_info")
 		if err != nil {
 			return err
 		}
@@ -27,26 +28,26 @@ func asStranger(play func(s *soaker, p *peer, myInfo wire.CmdID) error) func(s *
 	}
 }
 
-func (s *soaker) part(p *peer) {
+func (s *soaker) part(p *raw.Client) {
 	if s.one(2) {
-		resetTCP(p.nc)
+		raw.Reset(p.Conn)
 		return
 	}
 	p.Close()
 }
 
 // answers makes sure that the session still serves.
-func (s *soaker) answers(p *peer, myInfo wire.CmdID) error {
+func (s *soaker) answers(p *raw.Client, myInfo wire.CmdID) error {
 	s.work.call()
-	return p.call(wire.AppendText(nil, wire.Text, myInfo, branch, ""), myInfo)
+	return p.Call(wire.AppendText(nil, wire.Text, myInfo, raw.Branch, ""), myInfo)
 }
 
-func (s *soaker) unknown(p *peer, myInfo wire.CmdID) error {
+func (s *soaker) unknown(p *raw.Client, myInfo wire.CmdID) error {
 	for range 1 + s.random.IntN(20) {
 		// What no call gets is dropped.
-		request := wire.AppendFrame(nil, wire.KillCmd, nowhere, branch, nil)
-		request = wire.AppendFrame(request, wire.TermCmd, myInfo, branch, nil)
-		err := p.call(wire.AppendText(request, wire.Text, nowhere, branch, "-x y"), nowhere)
+		request := wire.AppendFrame(nil, wire.KillCmd, raw.Nowhere, raw.Branch, nil)
+		request = wire.AppendFrame(request, wire.TermCmd, myInfo, raw.Branch, nil)
+		err := p.Call(wire.AppendText(request, wire.Text, raw.Nowhere, raw.Branch, "-x y"), raw.Nowhere)
 		if err == nil || !strings.Contains(err.Error(), wire.InvalidParams.String()) {
 			return fmt.Errorf("unknown command: %v, want %v", err, wire.InvalidParams)
 		}
@@ -59,7 +60,7 @@ func (s *soaker) unknown(p *peer, myInfo wire.CmdID) error {
 }
 
 // noise sends frames of any type to any command.
-func (s *soaker) noise(p *peer, myInfo wire.CmdID) error {
+func (s *soaker) noise(p *raw.Client, myInfo wire.CmdID) error {
 	for range 1 + s.random.IntN(10) {
 		cmd := wire.CmdID(s.random.IntN(400))
 		if cmd == myInfo {
@@ -70,7 +71,7 @@ func (s *soaker) noise(p *peer, myInfo wire.CmdID) error {
 			payload[i] = byte(s.random.Uint32())
 		}
 		frame := wire.AppendFrame(nil, wire.TypeID(s.random.IntN(256)), cmd, wire.BranchID(s.random.IntN(5)), payload)
-		if _, err := p.nc.Write(frame); err != nil {
+		if _, err := p.Conn.Write(frame); err != nil {
 			return err
 		}
 	}
@@ -78,7 +79,7 @@ func (s *soaker) noise(p *peer, myInfo wire.CmdID) error {
 		return err
 	}
 	if s.one(2) { // within a frame
-		if _, err := p.nc.Write([]byte{byte(wire.Text), 0, 1, 0, 0, 100, 0, 0, 'x'}); err != nil {
+		if _, err := p.Conn.Write([]byte{byte(wire.Text), 0, 1, 0, 0, 100, 0, 0, 'x'}); err != nil {
 			return err
 		}
 	}
@@ -90,8 +91,8 @@ func (s *soaker) noise(p *peer, myInfo wire.CmdID) error {
 const anonymousCalls = 4
 
 // tooMany begins more calls than there may be, and kills those that there are.
-func (s *soaker) tooMany(p *peer, myInfo wire.CmdID) error {
-	auth, err := p.id("auth")
+func (s *soaker) tooMany(p *raw.Client, myInfo wire.CmdID) error {
+	auth, err := p.ID("auth")
 	if err != nil {
 		return err
 	}
@@ -102,11 +103,11 @@ func (s *soaker) tooMany(p *peer, myInfo wire.CmdID) error {
 		request = wire.AppendText(request, wire.Text, auth, wire.BranchID(i), "-user "+userName(s.number))
 		kills = wire.AppendFrame(kills, wire.KillCmd, auth, wire.BranchID(i), nil)
 	}
-	if _, err := p.nc.Write(request); err != nil {
+	if _, err := p.Conn.Write(request); err != nil {
 		return err
 	}
 	for asked, refused := 0, 0; asked < anonymousCalls || refused < calls-anonymousCalls; {
-		f, err := p.next()
+		f, err := p.Next()
 		if err != nil {
 			return err
 		}
@@ -124,11 +125,11 @@ func (s *soaker) tooMany(p *peer, myInfo wire.CmdID) error {
 		}
 	}
 	if s.one(2) {
-		if _, err := p.nc.Write(kills); err != nil {
+		if _, err := p.Conn.Write(kills); err != nil {
 			return err
 		}
 		for range anonymousCalls {
-			if err := p.untilIdle(auth); err == nil || !strings.Contains(err.Error(), wire.Aborted.String()) {
+			if err := p.UntilIdle(auth); err == nil || !strings.Contains(err.Error(), wire.Aborted.String()) {
 				return fmt.Errorf("a call that was killed: %v, want %v", err, wire.Aborted)
 			}
 		}
@@ -142,14 +143,14 @@ func (s *soaker) tooMany(p *peer, myInfo wire.CmdID) error {
 
 // tooLarge begins a frame above what is read before a login: the host refuses
 // it and ends the session.
-func (s *soaker) tooLarge(p *peer, myInfo wire.CmdID) error {
-	frame := wire.FrameHeader{Type: wire.Text, Cmd: myInfo, Branch: branch, Len: 1 << 20}.Append(nil)
-	if _, err := p.nc.Write(append(frame, make([]byte, s.random.IntN(1000))...)); err != nil {
+func (s *soaker) tooLarge(p *raw.Client, myInfo wire.CmdID) error {
+	frame := wire.FrameHeader{Type: wire.Text, Cmd: myInfo, Branch: raw.Branch, Len: 1 << 20}.Append(nil)
+	if _, err := p.Conn.Write(append(frame, make([]byte, s.random.IntN(1000))...)); err != nil {
 		return err
 	}
-	refusal := p.untilIdle(myInfo)
+	refusal := p.UntilIdle(myInfo)
 	if s.one(3) {
-		resetTCP(p.nc)
+		raw.Reset(p.Conn)
 	}
 	if refusal == nil || !strings.Contains(refusal.Error(), wire.InvalidParams.String()) {
 		return fmt.Errorf("frame that is too large: %v, want %v", refusal, wire.InvalidParams)

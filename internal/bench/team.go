@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"mrci.dev/mrci/internal/bench/fanout"
+	"mrci.dev/mrci/internal/bench/raw"
 )
 
 // A team is a process with members of one server: those who send, who listen,
@@ -47,7 +48,7 @@ type teamOrder struct {
 	Members  int             `json:"members,omitempty"`
 	Sender   bool            `json:"sender,omitempty"` // to NATS
 
-	Accounts []account `json:"accounts,omitempty"` // login: taken in turn
+	Accounts []raw.Account `json:"accounts,omitempty"` // login: taken in turn
 
 	// open: members 0 to Group-1 open the sub-channel Sub0, the next ones Sub1;
 	// all of them Sub if Group is 0.
@@ -78,7 +79,7 @@ type team struct {
 	first    int
 	group    int
 
-	peers   []*peer // one for each member
+	peers   []*raw.Client // one for each member
 	members []*fanout.Member
 	readers sync.WaitGroup
 }
@@ -114,9 +115,9 @@ func (t *team) obey(ctx context.Context, text string) ([]byte, error) {
 	case doConnect:
 		err = t.connect(ctx, o)
 	case doLogin:
-		err = t.each(ctx, func(i int, p *peer) error {
-			defer p.shrink()
-			return p.enlist(o.Accounts[(t.first+i)%len(o.Accounts)])
+		err = t.each(ctx, func(i int, p *raw.Client) error {
+			defer p.Shrink()
+			return p.Enlist(o.Accounts[(t.first+i)%len(o.Accounts)])
 		})
 	case doOpen:
 		err = t.open(ctx, o)
@@ -152,15 +153,15 @@ func (t *team) obey(ctx context.Context, text string) ([]byte, error) {
 }
 
 // each lets a few members at once do something.
-func (t *team) each(ctx context.Context, do func(i int, p *peer) error) error {
+func (t *team) each(ctx context.Context, do func(i int, p *raw.Client) error) error {
 	return atOnce(joiners, len(t.peers), func(i int) error {
 		stop := context.AfterFunc(ctx, func() { t.peers[i].Close() })
 		defer stop()
-		t.peers[i].patient()
+		t.peers[i].Renew()
 		if err := do(i, t.peers[i]); err != nil {
 			return fmt.Errorf("member %d: %w", t.first+i, err)
 		}
-		return t.peers[i].nc.SetDeadline(time.Time{})
+		return t.peers[i].Conn.SetDeadline(time.Time{})
 	})
 }
 
@@ -204,13 +205,13 @@ const greetingBytes = 4 << 10
 
 func (t *team) connect(ctx context.Context, o teamOrder) error {
 	t.protocol, t.sender, t.first = o.Protocol, o.Sender, o.First
-	t.peers = make([]*peer, o.Members)
+	t.peers = make([]*raw.Client, o.Members)
 	return atOnce(joiners, o.Members, func(i int) error {
 		tcp, err := dialSource(ctx, o.Addr, t.first+i)
 		if err != nil {
 			return err
 		}
-		if err := tcp.SetDeadline(time.Now().Add(patience)); err != nil {
+		if err := tcp.SetDeadline(time.Now().Add(raw.Patience)); err != nil {
 			tcp.Close()
 			return err
 		}
@@ -218,15 +219,15 @@ func (t *team) connect(ctx context.Context, o teamOrder) error {
 		if t.protocol == fanout.NATS {
 			nc, err = greetNATS(ctx, tcp)
 		} else {
-			nc, err = exchangeHeaders(ctx, tcp)
+			nc, err = raw.ExchangeHeaders(ctx, tcp)
 		}
 		if err != nil {
 			tcp.Close()
 			return err
 		}
-		t.peers[i] = newPeer(nc, greetingBytes)
+		t.peers[i] = raw.New(nc, greetingBytes)
 		if t.protocol == fanout.MRCI {
-			err = t.peers[i].readGreeting()
+			err = t.peers[i].ReadGreeting()
 		}
 		return err
 	})
@@ -245,7 +246,7 @@ func greetNATS(ctx context.Context, nc net.Conn) (net.Conn, error) {
 	if !bytes.Contains(info, []byte(`"tls_required":true`)) {
 		return nc, nil
 	}
-	secured := tls.Client(nc, clientTLS)
+	secured := tls.Client(nc, raw.TLSConfig)
 	return secured, secured.HandshakeContext(ctx)
 }
 
@@ -255,41 +256,41 @@ const castCommand = "cast"
 func (t *team) open(ctx context.Context, o teamOrder) error {
 	t.group = o.Group
 	t.members = make([]*fanout.Member, len(t.peers))
-	return t.each(ctx, func(i int, p *peer) error {
+	return t.each(ctx, func(i int, p *raw.Client) error {
 		number := t.first + i
 		if t.protocol == fanout.NATS {
-			t.members[i] = fanout.NewNATS(p.nc, number, t.clock)
+			t.members[i] = fanout.NewNATS(p.Conn, number, t.clock)
 			return subscribe(p, t.sender)
 		}
 		sub := o.Sub
 		if o.Group > 0 {
 			sub = fmt.Sprintf("%s%d", o.Sub, number/o.Group)
 		}
-		if err := p.run("open_sub_ch", fmt.Sprintf("-ch_name %s -sub_name %s", o.Channel, sub)); err != nil {
+		if err := p.Run("open_sub_ch", fmt.Sprintf("-ch_name %s -sub_name %s", o.Channel, sub)); err != nil {
 			return err
 		}
-		cast, err := p.id(castCommand)
+		cast, err := p.ID(castCommand)
 		if err != nil {
 			return err
 		}
-		t.members[i] = fanout.New(p.nc, cast, branch, t.clock)
+		t.members[i] = fanout.New(p.Conn, cast, raw.Branch, t.clock)
 		return nil
 	})
 }
 
 // subscribe subscribes at a NATS server and waits until it has done so.
-func subscribe(p *peer, sender bool) error {
-	if _, err := io.WriteString(p.nc, fanout.Subscribe(sender)); err != nil {
+func subscribe(p *raw.Client, sender bool) error {
+	if _, err := io.WriteString(p.Conn, fanout.Subscribe(sender)); err != nil {
 		return err
 	}
 	for {
-		if err := p.fill(); err != nil {
+		if err := p.Fill(); err != nil {
 			return err
 		}
-		if bytes.Contains(p.unread(), []byte("PONG\r\n")) {
+		if bytes.Contains(p.Unread(), []byte("PONG\r\n")) {
 			return nil
 		}
-		if len(p.unread()) >= greetingBytes {
+		if len(p.Unread()) >= greetingBytes {
 			return errors.New("the NATS server says a lot and no PONG")
 		}
 	}
@@ -307,7 +308,7 @@ const (
 func (t *team) listen() {
 	size := max(readAtLeast, min(readAtOnce, readInAll/max(len(t.members), 1)))
 	for i, m := range t.members {
-		rest := t.peers[i].release()
+		rest := t.peers[i].Release()
 		t.readers.Go(func() { _ = m.Read(rest, make([]byte, size)) })
 	}
 }
@@ -330,7 +331,7 @@ func (t *team) sip(ctx context.Context, perSecond int) {
 				case <-ctx.Done():
 					return
 				}
-				if _, err := io.ReadFull(p.nc, b); err != nil {
+				if _, err := io.ReadFull(p.Conn, b); err != nil {
 					return
 				}
 			}
@@ -387,7 +388,7 @@ func (p *process) order(ctx context.Context, o teamOrder, more time.Duration) (t
 	if err != nil {
 		return a, err
 	}
-	said, err := p.ask(ctx, teamWord+" "+string(text), patience+more)
+	said, err := p.ask(ctx, teamWord+" "+string(text), raw.Patience+more)
 	if err == nil {
 		err = json.Unmarshal([]byte(said), &a)
 	}

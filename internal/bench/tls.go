@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"mrci.dev/mrci/internal/bench/raw"
 	"mrci.dev/mrci/wire"
 )
 
@@ -93,11 +94,11 @@ func stormRound(ctx context.Context, round time.Duration, enter func() error) (f
 }
 
 func handshakeOnly(ctx context.Context, addr string) error {
-	nc, err := dialTCP(ctx, addr)
+	nc, err := raw.DialTCP(ctx, addr)
 	if err != nil {
 		return err
 	}
-	secured := tls.Client(nc, clientTLS)
+	secured := tls.Client(nc, raw.TLSConfig)
 	defer secured.Close()
 	if err := secured.HandshakeContext(ctx); err != nil {
 		return err
@@ -116,11 +117,11 @@ type greeting struct{ b []byte }
 // enter connects and reads until the session is ready. What the commands are is
 // nothing to it, as it is to the client of the bare loop.
 func enter(ctx context.Context, addr string) error {
-	nc, err := dialTCP(ctx, addr)
+	nc, err := raw.DialTCP(ctx, addr)
 	if err != nil {
 		return err
 	}
-	if nc, err = exchangeHeaders(ctx, nc); err != nil {
+	if nc, err = raw.ExchangeHeaders(ctx, nc); err != nil {
 		return err
 	}
 	defer nc.Close()
