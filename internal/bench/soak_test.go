@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"mrci.dev/mrci/client"
+	"mrci.dev/mrci/internal/bench/raw"
+	"mrci.dev/mrci/internal/host/hosttest"
 	"mrci.dev/mrci/wire"
 )
 
@@ -47,15 +49,15 @@ func TestSoak(t *testing.T) {
 // Chance decides what a short soak does. Here everything that sessions do in
 // channels and over links is done twice, and has to reach somebody.
 func TestSoakMeetings(t *testing.T) {
-	b := smallBench(t)
-	defer b.stopAll()
-	s := &soak{b: b, opts: SoakOptions{Clients: 1, Set: cheapHashing}}
-	if err := s.open(t.Context()); err != nil {
+	h := hosttest.Start(t, hosttest.Set("log_level=info"))
+	h.User("administrator", 1)
+	administrator := raw.Account{Name: "administrator", Password: hosttest.Password}
+	if err := makeAccounts(t.Context(), h.Address(), administrator, 1); err != nil {
 		t.Fatal(err)
 	}
 	work := &soakWork{did: make(map[string]uint64), out: io.Discard}
 	seed := uint64(time.Now().UnixNano())
-	client := &soaker{addr: s.l.host.addr, work: work, random: rand.New(rand.NewPCG(seed, 0)), pause: time.Millisecond}
+	client := &soaker{addr: h.Address(), work: work, random: rand.New(rand.NewPCG(seed, 0)), pause: time.Millisecond}
 	ctx, cancel := context.WithTimeout(t.Context(), scenePatience)
 	defer cancel()
 	err := client.withRoom(ctx, func(r *room) error {
@@ -98,12 +100,12 @@ func TestSoakMeetings(t *testing.T) {
 		}
 	}
 	// The host has nothing of it any more.
-	v, err := visitHost(t.Context(), s.l.host.addr, work)
+	v, err := visitHost(t.Context(), h.Address(), work)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer v.c.Close()
-	if err := errors.Join(v.login(t.Context(), s.l.account), v.run(t.Context(), expect{name: "find_ch", says: "0 rows"})); err != nil {
+	if err := errors.Join(v.login(t.Context(), administrator), v.run(t.Context(), expect{name: "find_ch", says: "0 rows"})); err != nil {
 		t.Error(err)
 	}
 }
@@ -240,21 +242,28 @@ func (w *watcher) Write(b []byte) (int, error) {
 
 // What is no host must not pass.
 func TestSoakOfNoHost(t *testing.T) {
-	l, err := net.Listen("tcp", ListenAddr)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
-	served := make(chan error, 1)
-	go func() { served <- serveConns(ctx, l, func(net.Conn) error { return nil }) }()
+	var server sync.WaitGroup
+	defer server.Wait()
+	defer l.Close()
+	server.Go(func() { // ends with the listener
+		for {
+			nc, err := l.Accept()
+			if err != nil {
+				return
+			}
+			nc.Close()
+		}
+	})
 	out := &watcher{part: unexpected + "client 7, session: ", seen: stop}
 	var calls atomic.Uint64
 	if err := runClients(ctx, soakLoad{Addr: l.Addr().String(), First: 7, Clients: 1, Rate: 1000, Seed: 1}, out, &calls); err != nil {
 		t.Fatal(err)
-	}
-	if err := <-served; err != nil {
-		t.Error(err)
 	}
 	var heard tally
 	for line := range strings.Lines(out.text.String()) {
