@@ -8,12 +8,13 @@
 // alternate, and each figure is the median of its rounds. Everything stays on
 // loopback addresses and in a temporary directory.
 //
-// Casts have a floor of their own and are compared with NATS too, if the program
-// for it is there. Their clients are teams (team.go) of which each is a process;
-// what a client does with its socket is in package fanout.
+// The client is that of package raw. Casts have a floor of their own and are
+// compared with NATS too, if the program for it is there. Their clients are
+// teams (team.go) of which each is a process; what a client does with its socket
+// is in package fanout.
 //
 // A soak has no floor: it compares what the host has in use at rest, before a
-// mixed load and after it (soak.go, and what its clients do in soakscene.go).
+// mixed load and after it (soak.go). What its clients do is in package soak.
 //
 // A Bench belongs to one goroutine.
 package bench

@@ -16,6 +16,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"mrci.dev/mrci/internal/bench/soak"
 )
 
 // process is a server or an attacker that was started.
@@ -33,7 +35,7 @@ type process struct {
 
 	stopOnce sync.Once
 
-	clients tally // of a soak
+	clients soak.Tally // of a soak
 }
 
 // longestLine is more than the times of a team take, which is the longest that
@@ -62,7 +64,7 @@ func (b *Bench) start(ctx context.Context, r Role) (*process, error) {
 	// that are in the middle of something.
 	grace := 15 * time.Second
 	if r.Kind == RoleSoak {
-		grace = 2 * scenePatience
+		grace = 2 * soak.Patience
 	}
 	return b.launch(ctx, kind, grace, line...)
 }
@@ -91,7 +93,7 @@ func (b *Bench) launch(ctx context.Context, kind string, grace time.Duration, li
 		scanner := bufio.NewScanner(stdout)
 		scanner.Buffer(nil, longestLine)
 		for scanner.Scan() {
-			if line := scanner.Text(); !p.clients.hear(line) {
+			if line := scanner.Text(); !p.clients.Hear(line) {
 				p.lines <- line
 			}
 		}

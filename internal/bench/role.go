@@ -16,6 +16,7 @@ import (
 	"sync/atomic"
 
 	"mrci.dev/mrci/internal/bench/raw"
+	"mrci.dev/mrci/internal/bench/soak"
 )
 
 // The kinds of processes that take part.
@@ -86,7 +87,7 @@ func Serve(ctx context.Context, r Role, in io.Reader, out io.Writer) error {
 	}
 	if r.Kind == RoleSoak {
 		fmt.Fprintln(out, attacking)
-		return runClients(ctx, soakLoad{Addr: r.Addr, First: r.First, Clients: r.Clients, Rate: r.Rate, Seed: r.Seed}, out, &work)
+		return soak.Run(ctx, soak.Load{Addr: r.Addr, First: r.First, Clients: r.Clients, Rate: r.Rate, Seed: r.Seed}, out, &work)
 	}
 	serve, err := r.server()
 	if err != nil {

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"mrci.dev/mrci/internal/bench/raw"
+	"mrci.dev/mrci/internal/bench/soak"
 	"mrci.dev/mrci/internal/conf"
 	"mrci.dev/mrci/internal/control"
 	"mrci.dev/mrci/internal/fsys"
@@ -155,8 +156,8 @@ func seconds(s float64) time.Duration {
 	return time.Duration(s * float64(time.Second)).Round(time.Second)
 }
 
-// soak is one under way.
-type soak struct {
+// soakRun is one under way.
+type soakRun struct {
 	b    *Bench
 	opts SoakOptions
 	l    *lab
@@ -179,7 +180,7 @@ func (b *Bench) Soak(ctx context.Context, opts SoakOptions) (SoakReport, error) 
 	if opts.Seed == 0 {
 		opts.Seed = uint64(time.Now().UnixNano())
 	}
-	s := &soak{b: b, opts: opts, said: make(map[*process]int), report: SoakReport{
+	s := &soakRun{b: b, opts: opts, said: make(map[*process]int), report: SoakReport{
 		Machine: NewReport(nil).Machine, DurationS: opts.Duration.Seconds(), WarmUpS: opts.WarmUp.Seconds(),
 		Clients: opts.Clients, Rate: opts.Rate, Seed: opts.Seed, Did: make(map[string]uint64), Samples: []SoakSample{}, Texts: []string{},
 	}}
@@ -189,9 +190,9 @@ func (b *Bench) Soak(ctx context.Context, opts SoakOptions) (SoakReport, error) 
 	return s.report, nil
 }
 
-func (s *soak) run(ctx context.Context) error {
+func (s *soakRun) run(ctx context.Context) error {
 	// Per client a session or two; and those that come to fill caches.
-	if err := needDescriptors(3*s.opts.Clients+fillers, "--clients"); err != nil {
+	if err := needDescriptors(3*s.opts.Clients+soak.CacheReaders, "--clients"); err != nil {
 		return err
 	}
 	if err := s.open(ctx); err != nil {
@@ -226,7 +227,7 @@ func (s *soak) run(ctx context.Context) error {
 }
 
 // open starts a host and makes the accounts of the clients.
-func (s *soak) open(ctx context.Context) (err error) {
+func (s *soakRun) open(ctx context.Context) (err error) {
 	if s.dir, err = os.MkdirTemp(s.b.dir, "soak-"); err != nil {
 		return err
 	}
@@ -249,7 +250,7 @@ func (s *soak) open(ctx context.Context) (err error) {
 	if err := s.l.takeAccount(ctx); err != nil {
 		return err
 	}
-	if err := makeAccounts(ctx, s.l.host.addr, s.l.account, s.opts.Clients); err != nil {
+	if err := soak.MakeAccounts(ctx, s.l.host.addr, s.l.account, s.opts.Clients); err != nil {
 		return fmt.Errorf("make the accounts: %w", err)
 	}
 	return nil
@@ -279,20 +280,20 @@ func doorOf(dir string) (string, error) {
 
 // fill makes the audit log longer than the page cache of a connection of
 // the database.
-func (s *soak) fill(ctx context.Context) error {
+func (s *soakRun) fill(ctx context.Context) error {
 	for {
 		status, err := s.status(ctx)
 		if err != nil || status.Database.SizeBytes >= s.opts.FillBytes {
 			return err
 		}
-		if err := fillLog(ctx, s.l.host.addr, s.l.account); err != nil {
+		if err := soak.FillLog(ctx, s.l.host.addr, s.l.account); err != nil {
 			return err
 		}
 	}
 }
 
 // load starts the clients, lets them work for a time, and ends them.
-func (s *soak) load(ctx context.Context, duration time.Duration, seed uint64, counted bool) (err error) {
+func (s *soakRun) load(ctx context.Context, duration time.Duration, seed uint64, counted bool) (err error) {
 	defer func() { err = errors.Join(err, s.endWorkers()) }()
 	n := min(s.opts.Processes, s.opts.Clients)
 	for i := range n {
@@ -310,14 +311,14 @@ func (s *soak) load(ctx context.Context, duration time.Duration, seed uint64, co
 }
 
 // endWorkers lets every client end what it is at, and gathers what they tell.
-func (s *soak) endWorkers() error {
+func (s *soakRun) endWorkers() error {
 	var failed error
 	for _, w := range s.workers {
 		w.stdin.Close() // all of them at once
 	}
 	for _, w := range s.workers {
 		w.stop()
-		did, troubles, n := w.clients.told()
+		did, troubles, n := w.clients.Told()
 		if did == nil {
 			failed = errors.Join(failed, fmt.Errorf("clients have not ended in good order%s", w.complaint()))
 		}
@@ -332,12 +333,12 @@ func (s *soak) endWorkers() error {
 }
 
 // keep keeps texts of what was unexpected, up to a bound.
-func (s *soak) keep(texts ...string) {
-	s.report.Texts = append(s.report.Texts, texts[:min(len(texts), unexpectedKept-len(s.report.Texts))]...)
+func (s *soakRun) keep(texts ...string) {
+	s.report.Texts = append(s.report.Texts, texts[:min(len(texts), soak.TextsKept-len(s.report.Texts))]...)
 }
 
 // trouble notes something unexpected that the administrator has met.
-func (s *soak) trouble(what string, err error) {
+func (s *soakRun) trouble(what string, err error) {
 	s.report.Unexpected++
 	s.b.say("unexpected: %s: %v", what, err)
 	s.keep(fmt.Sprintf("%s: %v", what, err))
@@ -345,7 +346,7 @@ func (s *soak) trouble(what string, err error) {
 
 // watch is the administrator while the clients work: it asks, scrapes, changes
 // the configuration, and notes how the host is.
-func (s *soak) watch(ctx context.Context, duration time.Duration, counted bool) error {
+func (s *soakRun) watch(ctx context.Context, duration time.Duration, counted bool) error {
 	began := time.Now()
 	end := time.NewTimer(duration)
 	defer end.Stop()
@@ -375,7 +376,7 @@ func (s *soak) watch(ctx context.Context, duration time.Duration, counted bool) 
 }
 
 // operate makes the next request of the administrator.
-func (s *soak) operate(ctx context.Context, scraper *http.Client) {
+func (s *soakRun) operate(ctx context.Context, scraper *http.Client) {
 	turn := s.asked % 10
 	s.asked++
 	var what string
@@ -406,7 +407,7 @@ func (s *soak) operate(ctx context.Context, scraper *http.Client) {
 		_, err = s.ask(ctx, "certificates")
 	case 7:
 		what = "tell of an account"
-		_, err = s.ask(ctx, "account", userName(s.asked%s.opts.Clients))
+		_, err = s.ask(ctx, "account", soak.UserName(s.asked%s.opts.Clients))
 	default:
 		what = "status"
 		_, err = s.status(ctx)
@@ -419,12 +420,12 @@ func (s *soak) operate(ctx context.Context, scraper *http.Client) {
 
 // flip has clients speak TLS that have not, and the other way round, from the
 // next reload on.
-func (s *soak) flip() error {
+func (s *soakRun) flip() error {
 	s.tls = !s.tls
 	return s.configure()
 }
 
-func (s *soak) configure() error {
+func (s *soakRun) configure() error {
 	file := filepath.Join(s.dir, conf.FileName)
 	keys := make(map[string]any)
 	if b, err := os.ReadFile(file); err == nil {
@@ -463,7 +464,7 @@ func scrape(ctx context.Context, c *http.Client, url, want string) error {
 }
 
 // ask asks the host on its control socket.
-func (s *soak) ask(ctx context.Context, command string, args ...string) (control.Answer, error) {
+func (s *soakRun) ask(ctx context.Context, command string, args ...string) (control.Answer, error) {
 	return askHost(ctx, s.door, command, args...)
 }
 
@@ -477,7 +478,7 @@ func askHost(ctx context.Context, door, command string, args ...string) (control
 	return a, err
 }
 
-func (s *soak) status(ctx context.Context) (control.Status, error) {
+func (s *soakRun) status(ctx context.Context) (control.Status, error) {
 	return statusOf(ctx, s.door)
 }
 
@@ -492,7 +493,7 @@ func statusOf(ctx context.Context, door string) (control.Status, error) {
 }
 
 // sample notes how the host is under load.
-func (s *soak) sample(ctx context.Context, since time.Duration, counted bool) error {
+func (s *soakRun) sample(ctx context.Context, since time.Duration, counted bool) error {
 	status, err := s.status(ctx)
 	if err != nil {
 		return fmt.Errorf("%w%s", err, s.l.host.complaint())
@@ -506,7 +507,7 @@ func (s *soak) sample(ctx context.Context, since time.Duration, counted bool) er
 		if _, err := w.stat(ctx, "stat"); err != nil {
 			return fmt.Errorf("clients: %w%s", err, w.complaint())
 		}
-		_, troubles, n := w.clients.told()
+		_, troubles, n := w.clients.Told()
 		one.Unexpected += n
 		for _, text := range troubles[s.said[w]:] {
 			s.b.say("unexpected: %s", text)
@@ -533,7 +534,7 @@ type atRest struct {
 
 // rest reads what the host has in use when nothing goes on, with its page
 // caches full and its garbage collected.
-func (s *soak) rest(ctx context.Context, name string) (r atRest, err error) {
+func (s *soakRun) rest(ctx context.Context, name string) (r atRest, err error) {
 	if err := s.calm(ctx); err != nil {
 		return r, err
 	}
@@ -544,7 +545,7 @@ func (s *soak) rest(ctx context.Context, name string) (r atRest, err error) {
 	if _, err := s.ask(ctx, "reload"); err != nil {
 		return r, err
 	}
-	if err := fillCaches(ctx, s.l.host.addr, s.l.account); err != nil {
+	if err := soak.FillCaches(ctx, s.l.host.addr, s.l.account); err != nil {
 		return r, fmt.Errorf("fill the page caches: %w", err)
 	}
 	if err := s.calm(ctx); err != nil {
@@ -575,7 +576,7 @@ func (s *soak) rest(ctx context.Context, name string) (r atRest, err error) {
 
 // calm returns when the host has no session and nothing to do. Sessions that
 // stay are something unexpected.
-func (s *soak) calm(ctx context.Context) error {
+func (s *soakRun) calm(ctx context.Context) error {
 	ticker := time.NewTicker(s.b.settlePause)
 	defer ticker.Stop()
 	for deadline := time.Now().Add(soakPatience); ; {
@@ -601,7 +602,7 @@ func (s *soak) calm(ctx context.Context) error {
 }
 
 // compare fills in the rows of the report.
-func (s *soak) compare(before, after atRest) {
+func (s *soakRun) compare(before, after atRest) {
 	count := func(what string, before, after, slack int) SoakRow {
 		return soakRow(what, "", float64(before), float64(after)).atMost(float64(slack))
 	}

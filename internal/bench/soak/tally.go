@@ -1,4 +1,4 @@
-package bench
+package soak
 
 import (
 	"encoding/json"
@@ -15,11 +15,11 @@ const (
 	didWhat    = "did: "        // before how often they did what, at their end
 )
 
-// unexpectedKept is how many texts of what was unexpected are kept.
-const unexpectedKept = 50
+// TextsKept is how many texts of what was unexpected are kept.
+const TextsKept = 50
 
-// soakWork is what the clients of a process have done.
-type soakWork struct {
+// ledger is what the clients of a process have done.
+type ledger struct {
 	calls *atomic.Uint64 // nil: nobody counts
 
 	// guarded by mu
@@ -28,22 +28,22 @@ type soakWork struct {
 	out io.Writer // gets a line for each answer that was not expected
 }
 
-func (w *soakWork) call() {
+func (w *ledger) call() {
 	if w.calls != nil {
 		w.calls.Add(1)
 	}
 }
 
-func (w *soakWork) done(what string) { w.add(what, 1) }
+func (w *ledger) done(what string) { w.add(what, 1) }
 
 // add notes that something was done so often.
-func (w *soakWork) add(what string, times uint64) {
+func (w *ledger) add(what string, times uint64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.did[what] += times
 }
 
-func (w *soakWork) unexpected(client int, scene string, err error) {
+func (w *ledger) unexpected(client int, scene string, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	text := strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", " / ")
@@ -52,7 +52,7 @@ func (w *soakWork) unexpected(client int, scene string, err error) {
 }
 
 // close tells how often what was done.
-func (w *soakWork) close() error {
+func (w *ledger) close() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	text, err := json.Marshal(w.did)
@@ -62,9 +62,9 @@ func (w *soakWork) close() error {
 	return err
 }
 
-// tally is what the clients of another process have told. It is safe for
+// Tally is what the clients of another process have told. It is safe for
 // concurrent use.
-type tally struct {
+type Tally struct {
 	// guarded by mu
 	mu         sync.Mutex
 	did        map[string]uint64 // how often; nil until they have ended
@@ -72,13 +72,13 @@ type tally struct {
 	unexpected int
 }
 
-// hear keeps what clients tell, and reports whether line was that.
-func (t *tally) hear(line string) bool {
+// Hear keeps what clients tell, and reports whether line was that.
+func (t *Tally) Hear(line string) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if text, ok := strings.CutPrefix(line, unexpected); ok {
 		t.unexpected++
-		if len(t.troubles) < unexpectedKept {
+		if len(t.troubles) < TextsKept {
 			t.troubles = append(t.troubles, text)
 		}
 		return true
@@ -91,9 +91,9 @@ func (t *tally) hear(line string) bool {
 	return ok
 }
 
-// told returns how often they did what, once they have ended, the first
+// Told returns how often they did what, once they have ended, the first
 // unexpected answers, and how many there were.
-func (t *tally) told() (did map[string]uint64, troubles []string, n int) {
+func (t *Tally) Told() (did map[string]uint64, troubles []string, n int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.did, t.troubles, t.unexpected

@@ -1,4 +1,4 @@
-package bench
+package soak
 
 import (
 	"context"
@@ -60,7 +60,7 @@ func (s *soaker) session(ctx, soak context.Context) error {
 		v.leave(s.one(2))
 		return nil
 	}
-	name := userName(s.number)
+	name := UserName(s.number)
 	boss := s.one(2)
 	if boss {
 		name = bossName(s.number)
@@ -69,7 +69,7 @@ func (s *soaker) session(ctx, soak context.Context) error {
 	for s.one(4) {
 		wrong = append(wrong, "not the password")
 	}
-	if err := v.login(ctx, raw.Account{Name: name, Password: soakPassword}, wrong...); err != nil {
+	if err := v.login(ctx, raw.Account{Name: name, Password: password}, wrong...); err != nil {
 		return err
 	}
 	for range 1 + s.random.IntN(20) {
@@ -116,11 +116,11 @@ func (s *soaker) depart(ctx context.Context, v *visit) error {
 		}
 		v.leave(s.one(2))
 	case 3: // within a login as somebody else
-		call, err := v.asked(ctx, "auth", "-user", userName(s.number))
+		call, err := v.asked(ctx, "auth", "-user", UserName(s.number))
 		if err != nil {
 			return err
 		}
-		if err := call.Send(wire.Text, []byte(soakPassword)); err != nil {
+		if err := call.Send(wire.Text, []byte(password)); err != nil {
 			return err
 		}
 		v.leave(s.one(2))
@@ -183,7 +183,7 @@ func (s *soaker) list(ctx context.Context, v *visit, _ string) error {
 	case 0:
 		return v.run(ctx, expect{name: "ls_users", args: []string{"-all"}, says: "user_name"})
 	case 1:
-		return v.run(ctx, expect{name: "ls_users", args: []string{"-user_name", userName(s.number)}, says: "1 row."})
+		return v.run(ctx, expect{name: "ls_users", args: []string{"-user_name", UserName(s.number)}, says: "1 row."})
 	case 2: // all pages, one by one
 		return v.run(ctx, expect{name: "ls_users", more: true, rest: "y", says: "rows"})
 	}
@@ -251,7 +251,7 @@ func (s *soaker) end(ctx context.Context, call *client.Call) error {
 }
 
 func (s *soaker) confirmation(ctx context.Context, v *visit, _ string) error {
-	target := []string{"-name", userName(s.number)}
+	target := []string{"-name", UserName(s.number)}
 	switch s.random.IntN(3) {
 	case 0:
 		return v.run(ctx, expect{name: "rm_acct", args: target, answers: []string{"maybe", "n"}, code: wire.Aborted})
@@ -275,8 +275,8 @@ func (s *soaker) confirmation(ctx context.Context, v *visit, _ string) error {
 // newPassword changes the password and changes it back.
 func (s *soaker) newPassword(ctx context.Context, v *visit, _ string) error {
 	return errors.Join(
-		v.run(ctx, expect{name: "set_pw", answers: []string{soakPassword, soakOther}, says: "has been changed"}),
-		v.run(ctx, expect{name: "set_pw", answers: []string{soakPassword}, says: "has been changed"}))
+		v.run(ctx, expect{name: "set_pw", answers: []string{password, otherPassword}, says: "has been changed"}),
+		v.run(ctx, expect{name: "set_pw", answers: []string{password}, says: "has been changed"}))
 }
 
 func (s *soaker) ownData(ctx context.Context, v *visit, name string) error {
@@ -354,8 +354,8 @@ func (s *soaker) both(ctx context.Context, first, second string) (a, b *visit, e
 		return nil, nil, err
 	}
 	err = errors.Join(
-		a.login(ctx, raw.Account{Name: first, Password: soakPassword}),
-		b.login(ctx, raw.Account{Name: second, Password: soakPassword}))
+		a.login(ctx, raw.Account{Name: first, Password: password}),
+		b.login(ctx, raw.Account{Name: second, Password: password}))
 	if err != nil {
 		a.c.Close()
 		b.c.Close()
@@ -365,7 +365,7 @@ func (s *soaker) both(ctx context.Context, first, second string) (a, b *visit, e
 
 // pair changes an account in one session and looks at the other.
 func (s *soaker) pair(ctx, soak context.Context) error {
-	a, b, err := s.both(ctx, userName(s.number), userName(s.number))
+	a, b, err := s.both(ctx, UserName(s.number), UserName(s.number))
 	if err != nil {
 		return err
 	}
@@ -394,7 +394,7 @@ func (s *soaker) pair(ctx, soak context.Context) error {
 		return err
 	}
 	a.leave(s.one(2))
-	if err := b.run(ctx, expect{name: "my_info", says: userName(s.number)}); err != nil {
+	if err := b.run(ctx, expect{name: "my_info", says: UserName(s.number)}); err != nil {
 		return err
 	}
 	b.leave(s.one(2))
@@ -403,7 +403,7 @@ func (s *soaker) pair(ctx, soak context.Context) error {
 
 // administration changes the rights of a session that is there.
 func (s *soaker) administration(ctx, _ context.Context) error {
-	name := userName(s.number)
+	name := UserName(s.number)
 	boss, user, err := s.both(ctx, bossName(s.number), name)
 	if err != nil {
 		return err
@@ -443,7 +443,7 @@ func (s *soaker) administration(ctx, _ context.Context) error {
 
 // lock logs a session out, perhaps within a prompt, and lets it in again.
 func (s *soaker) lock(ctx context.Context, boss, user *visit) error {
-	name := userName(s.number)
+	name := UserName(s.number)
 	var call *client.Call
 	var err error
 	if s.one(2) {
@@ -462,19 +462,19 @@ func (s *soaker) lock(ctx context.Context, boss, user *visit) error {
 		err = ends(ctx, call, wire.Aborted)
 	}
 	if err == nil {
-		err = user.run(ctx, expect{name: "auth", args: []string{"-user", name}, answers: []string{soakPassword, ""}, code: wire.Aborted, says: "locked"})
+		err = user.run(ctx, expect{name: "auth", args: []string{"-user", name}, answers: []string{password, ""}, code: wire.Aborted, says: "locked"})
 	}
 	if err = errors.Join(err, lock("0")); err != nil {
 		return err
 	}
-	return user.login(ctx, raw.Account{Name: name, Password: soakPassword})
+	return user.login(ctx, raw.Account{Name: name, Password: password})
 }
 
 // degrade takes commands from a session and gives them back.
 func (s *soaker) degrade(ctx context.Context, boss, user *visit) error {
 	rank := func(rank wire.Rank, offered bool) error {
 		user.forget()
-		if err := boss.run(ctx, expect{name: "set_user_rank", args: []string{"-user", userName(s.number), "-rank", fmt.Sprint(uint32(rank))}}); err != nil {
+		if err := boss.run(ctx, expect{name: "set_user_rank", args: []string{"-user", UserName(s.number), "-rank", fmt.Sprint(uint32(rank))}}); err != nil {
 			return err
 		}
 		err := user.told(ctx, "MY_INFO", func(e client.Event) bool {
@@ -519,7 +519,7 @@ func (s *soaker) shortLived(ctx, _ context.Context) error {
 		return err
 	}
 	defer boss.c.Close()
-	if err := boss.login(ctx, raw.Account{Name: bossName(s.number), Password: soakPassword}); err != nil {
+	if err := boss.login(ctx, raw.Account{Name: bossName(s.number), Password: password}); err != nil {
 		return err
 	}
 	name := tempName(s.number)
@@ -540,7 +540,7 @@ func (s *soaker) removed(ctx context.Context, boss *visit, name string) error {
 		return err
 	}
 	defer user.c.Close()
-	if err := user.login(ctx, raw.Account{Name: name, Password: soakPassword}); err != nil {
+	if err := user.login(ctx, raw.Account{Name: name, Password: password}); err != nil {
 		return err
 	}
 	call, err := user.asked(ctx, "set_pw")
@@ -568,7 +568,7 @@ func (s *soaker) wrongOnly(ctx, _ context.Context) error {
 		return err
 	}
 	defer v.c.Close()
-	name := userName(s.number)
+	name := UserName(s.number)
 	if s.one(3) {
 		name = "nobody-at-all"
 	}
@@ -585,7 +585,7 @@ func (s *soaker) enterAsBoss(ctx context.Context) (*raw.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := p.Enlist(raw.Account{Name: bossName(s.number), Password: soakPassword}); err != nil {
+	if err := p.Enlist(raw.Account{Name: bossName(s.number), Password: password}); err != nil {
 		p.Close()
 		return nil, err
 	}

@@ -1,4 +1,4 @@
-package bench
+package soak
 
 import (
 	"context"
@@ -55,7 +55,7 @@ func (s *soaker) withTable(ctx context.Context, do func(*table) error) error {
 		return err
 	}
 	defer t.a.c.Close()
-	if t.b, err = s.enter(ctx, userName(s.number), 'b'); err != nil {
+	if t.b, err = s.enter(ctx, UserName(s.number), 'b'); err != nil {
 		return err
 	}
 	defer t.b.c.Close()
@@ -424,7 +424,7 @@ func (t *table) logout(ctx context.Context) error {
 	if err := from.run(ctx, expect{name: "logout"}); err != nil {
 		return err
 	}
-	if err := errors.Join(over(ctx, in, client.ErrPeerClosed), from.login(ctx, raw.Account{Name: from.account, Password: soakPassword})); err != nil {
+	if err := errors.Join(over(ctx, in, client.ErrPeerClosed), from.login(ctx, raw.Account{Name: from.account, Password: password})); err != nil {
 		return err
 	}
 	if err := over(ctx, out, client.ErrLoggedOut); err != nil {
@@ -450,7 +450,7 @@ func (t *table) lock(ctx context.Context) error {
 	if err = errors.Join(err, lock("0")); err != nil {
 		return err
 	}
-	if err := user.login(ctx, raw.Account{Name: user.account, Password: soakPassword}); err != nil {
+	if err := user.login(ctx, raw.Account{Name: user.account, Password: password}); err != nil {
 		return err
 	}
 	return over(ctx, in, client.ErrLoggedOut)
@@ -465,7 +465,7 @@ func (t *table) deaf(ctx context.Context) error {
 		return err
 	}
 	defer p.Close()
-	if err := p.Enlist(raw.Account{Name: userName(t.s.number), Password: soakPassword}); err != nil {
+	if err := p.Enlist(raw.Account{Name: UserName(t.s.number), Password: password}); err != nil {
 		return err
 	}
 	id := from.c.Session()

@@ -1,4 +1,4 @@
-package bench
+package soak
 
 import (
 	"context"
@@ -166,7 +166,7 @@ func (s *soaker) withRoom(ctx context.Context, do func(*room) error) error {
 		return err
 	}
 	defer r.owner.c.Close()
-	if r.member, err = s.enter(ctx, userName(s.number), 'm'); err != nil {
+	if r.member, err = s.enter(ctx, UserName(s.number), 'm'); err != nil {
 		return err
 	}
 	defer r.member.c.Close()
@@ -313,14 +313,14 @@ func (r *room) remove(ctx context.Context) error {
 // clear removes what a room has left behind that has not been removed as it
 // should.
 func (s *soaker) clear(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), scenePatience)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), Patience)
 	defer cancel()
 	v, err := visitHost(ctx, s.addr, s.work)
 	if err != nil {
 		return err
 	}
 	defer v.c.Close()
-	if err := v.login(ctx, raw.Account{Name: bossName(s.number), Password: soakPassword}); err != nil {
+	if err := v.login(ctx, raw.Account{Name: bossName(s.number), Password: password}); err != nil {
 		return err
 	}
 	if err := v.run(ctx, expect{name: "ch_owner_override", args: []string{"-state", "1"}}); err != nil {

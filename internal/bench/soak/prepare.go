@@ -1,4 +1,4 @@
-package bench
+package soak
 
 import (
 	"context"
@@ -10,10 +10,10 @@ import (
 	"mrci.dev/mrci/wire"
 )
 
-// makeAccounts makes two accounts for each client, one of which has rank 1,
+// MakeAccounts makes two accounts for each client, one of which has rank 1,
 // and lets the other one list a few things and meet others.
-func makeAccounts(ctx context.Context, addr string, administrator raw.Account, clients int) error {
-	admin, err := visitHost(ctx, addr, new(soakWork))
+func MakeAccounts(ctx context.Context, addr string, administrator raw.Account, clients int) error {
+	admin, err := visitHost(ctx, addr, new(ledger))
 	if err != nil {
 		return err
 	}
@@ -22,7 +22,7 @@ func makeAccounts(ctx context.Context, addr string, administrator raw.Account, c
 		return err
 	}
 	for i := range clients {
-		for _, name := range []string{bossName(i), userName(i)} {
+		for _, name := range []string{bossName(i), UserName(i)} {
 			if err := admin.addAccount(ctx, name); err != nil {
 				return err
 			}
@@ -39,10 +39,10 @@ func makeAccounts(ctx context.Context, addr string, administrator raw.Account, c
 	return nil
 }
 
-// fillLog makes calls that are refused, and whose arguments the audit log
+// FillLog makes calls that are refused, and whose arguments the audit log
 // keeps.
-func fillLog(ctx context.Context, addr string, administrator raw.Account) error {
-	v, err := visitHost(ctx, addr, new(soakWork))
+func FillLog(ctx context.Context, addr string, administrator raw.Account) error {
+	v, err := visitHost(ctx, addr, new(ledger))
 	if err != nil {
 		return err
 	}
@@ -59,26 +59,26 @@ func fillLog(ctx context.Context, addr string, administrator raw.Account) error 
 	return nil
 }
 
-// fillers are sessions that read the audit log at once: more than the store has
+// CacheReaders are sessions that read the audit log at once: more than the store has
 // reading connections.
-const fillers = 8
+const CacheReaders = 8
 
 // cacheReads is how often each of them reads the log.
 const cacheReads = 5
 
-// fillCaches has every reading connection of the database read the whole
+// FillCaches has every reading connection of the database read the whole
 // audit log, so that the page caches, whose size is bounded, are as full in
 // one reading of the memory as in the other: SQLite forgets the pages of a
 // connection when another one has written.
-func fillCaches(ctx context.Context, addr string, administrator raw.Account) error {
+func FillCaches(ctx context.Context, addr string, administrator raw.Account) error {
 	var readers []*visit
 	defer func() {
 		for _, v := range readers {
 			v.c.Close()
 		}
 	}()
-	for range fillers {
-		v, err := visitHost(ctx, addr, new(soakWork))
+	for range CacheReaders {
+		v, err := visitHost(ctx, addr, new(ledger))
 		if err != nil {
 			return err
 		}

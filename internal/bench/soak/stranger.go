@@ -1,4 +1,4 @@
-package bench
+package soak
 
 import (
 	"context"
@@ -100,7 +100,7 @@ func (s *soaker) tooMany(p *raw.Client, myInfo wire.CmdID) error {
 	const calls = anonymousCalls + 2
 	for i := range calls {
 		s.work.call()
-		request = wire.AppendText(request, wire.Text, auth, wire.BranchID(i), "-user "+userName(s.number))
+		request = wire.AppendText(request, wire.Text, auth, wire.BranchID(i), "-user "+UserName(s.number))
 		kills = wire.AppendFrame(kills, wire.KillCmd, auth, wire.BranchID(i), nil)
 	}
 	if _, err := p.Conn.Write(request); err != nil {

@@ -1,4 +1,4 @@
-package bench
+package soak
 
 import (
 	"context"
@@ -564,7 +564,7 @@ func (r *room) logout(ctx context.Context) error {
 	if err := r.sayNothing(ctx, r.any(r.in(g)), g); err != nil {
 		return err
 	}
-	if err := g.login(ctx, raw.Account{Name: g.account, Password: soakPassword}); err != nil {
+	if err := g.login(ctx, raw.Account{Name: g.account, Password: password}); err != nil {
 		return err
 	}
 	if err := r.open(ctx, g); err != nil {
@@ -620,7 +620,7 @@ func (r *room) deaf(ctx context.Context) error {
 		return err
 	}
 	defer p.Close()
-	if err := p.Enlist(raw.Account{Name: userName(r.s.number), Password: soakPassword}); err != nil {
+	if err := p.Enlist(raw.Account{Name: UserName(r.s.number), Password: password}); err != nil {
 		return err
 	}
 	if err := p.Run("open_sub_ch", strings.Join(r.talk("").args, " ")); err != nil {

@@ -1,4 +1,4 @@
-package bench
+package soak
 
 import (
 	"bytes"
@@ -193,7 +193,7 @@ func (s *soaker) enter(ctx context.Context, name string, letter byte) (*guest, e
 		return nil, err
 	}
 	g.visit = v
-	if err := g.login(ctx, raw.Account{Name: name, Password: soakPassword}); err != nil {
+	if err := g.login(ctx, raw.Account{Name: name, Password: password}); err != nil {
 		v.c.Close()
 		return nil, err
 	}

@@ -1,4 +1,4 @@
-package bench
+package soak
 
 import (
 	"context"
@@ -20,20 +20,20 @@ import (
 // Whom clients of a soak log in as. Each has an account of rank 1 and one of a
 // lower rank, which no other client uses.
 const (
-	soakPassword = "Measured-twice1"
-	soakOther    = "Counted-again22"
+	password      = "Measured-twice1"
+	otherPassword = "Counted-again22"
 )
 
 func bossName(n int) string { return fmt.Sprintf("boss-%03d", n) }
-func userName(n int) string { return fmt.Sprintf("user-%03d", n) }
+func UserName(n int) string { return fmt.Sprintf("user-%03d", n) }
 func tempName(n int) string { return fmt.Sprintf("temp-%03d", n) }
 
-// scenePatience bounds all that a client does without a look at the end of the
+// Patience bounds all that a client does without a look at the end of the
 // soak; it counts as unexpected when it takes so long.
-const scenePatience = time.Minute
+const Patience = time.Minute
 
-// soakLoad is what the clients of a process do.
-type soakLoad struct {
+// Load is what the clients of a process do.
+type Load struct {
 	Addr    string // of the host
 	First   int    // number of the first client
 	Clients int
@@ -41,11 +41,11 @@ type soakLoad struct {
 	Seed    uint64
 }
 
-// runClients lets clients work until ctx ends, and each then end what it is
+// Run lets clients work until ctx ends, and each then end what it is
 // at. out gets what they tell, a line for each thing: see tally. calls counts
 // their calls.
-func runClients(ctx context.Context, l soakLoad, out io.Writer, calls *atomic.Uint64) error {
-	work := &soakWork{calls: calls, did: make(map[string]uint64), out: out}
+func Run(ctx context.Context, l Load, out io.Writer, calls *atomic.Uint64) error {
+	work := &ledger{calls: calls, did: make(map[string]uint64), out: out}
 	var group sync.WaitGroup
 	for i := range l.Clients {
 		s := &soaker{
@@ -66,7 +66,7 @@ type soaker struct {
 	number int
 	random *rand.Rand
 	pause  time.Duration // before a step, on average
-	work   *soakWork
+	work   *ledger
 }
 
 func (s *soaker) run(ctx context.Context) {
@@ -74,7 +74,7 @@ func (s *soaker) run(ctx context.Context) {
 		one := pick(s.random, scenes)
 		// A scene goes on to its end when the soak is over, so that what it
 		// has begun to change is changed back.
-		scene, cancel := context.WithTimeout(context.WithoutCancel(ctx), scenePatience)
+		scene, cancel := context.WithTimeout(context.WithoutCancel(ctx), Patience)
 		err := one.play(s, scene, ctx)
 		cancel()
 		s.work.done(one.name)
@@ -113,14 +113,14 @@ func pick[W weighted](random *rand.Rand, all []W) W {
 			return w
 		}
 	}
-	panic("bench: nothing to choose from")
+	panic("soak: nothing to choose from")
 }
 
 // visit is one session of a client.
 type visit struct {
 	c    *client.Client
 	raw  net.Conn // below TLS
-	work *soakWork
+	work *ledger
 	// news is what the host has told, of what hears lets in, as far as there is
 	// room.
 	news  chan client.Event
@@ -131,13 +131,13 @@ type visit struct {
 const newsKept = 32
 
 // visitHost hears what concerns the account.
-func visitHost(ctx context.Context, addr string, work *soakWork) (*visit, error) {
+func visitHost(ctx context.Context, addr string, work *ledger) (*visit, error) {
 	return visitAndHear(ctx, addr, work, newsKept, func(e client.Event) bool {
 		return e.ID == wire.AsyncSysMsg || e.ID == wire.AsyncUserDeleted
 	})
 }
 
-func visitAndHear(ctx context.Context, addr string, work *soakWork, kept int, hears func(client.Event) bool) (*visit, error) {
+func visitAndHear(ctx context.Context, addr string, work *ledger, kept int, hears func(client.Event) bool) (*visit, error) {
 	v := &visit{work: work, news: make(chan client.Event, kept), hears: hears}
 	c, err := client.Dial(ctx, addr, client.Config{
 		App:       "mrci bench soak",
@@ -150,8 +150,8 @@ func visitAndHear(ctx context.Context, addr string, work *soakWork, kept int, he
 			v.raw = nc
 			return nc, err
 		},
-		Timeout: scenePatience,
-		Grace:   scenePatience,
+		Timeout: Patience,
+		Grace:   Patience,
 		OnEvent: func(e client.Event) {
 			if !v.hears(e) {
 				return
@@ -277,7 +277,7 @@ func (v *visit) login(ctx context.Context, a raw.Account, wrong ...string) error
 func (v *visit) addAccount(ctx context.Context, name string) error {
 	return v.run(ctx, expect{
 		name: "add_acct", args: []string{"-name", name, "-email", name + "@example.org"},
-		answers: []string{soakPassword}, says: "has been made",
+		answers: []string{password}, says: "has been made",
 	})
 }
 
