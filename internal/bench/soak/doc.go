@@ -10,9 +10,12 @@
 // business of package bench.
 //
 //	client.go    a client, its session, and what it expects of a call
-//	scene.go     the scenes of a session and its steps
-//	stranger.go  scenes of who never logs in
-//	channels.go  steps in a channel; room.go makes the channel, cast.go hears
+//	scene.go     the scenes, and how a session comes and goes; steps.go is what it does
+//	accounts.go  one session that changes the account of another
+//	readers.go   clients that read slowly, or not at all
+//	stranger.go  who never logs in
+//	channels.go  casts and presence in a channel; rights.go is who may do what there
+//	room.go      makes the channel; cast.go is what is said and heard
 //	links.go     steps over peer links
 //	prepare.go   accounts, and logs that are long
 //

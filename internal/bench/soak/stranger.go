@@ -2,7 +2,10 @@ package soak
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
+	"net"
 	"strings"
 
 	"mrci.dev/mrci/internal/bench/raw"
@@ -154,6 +157,114 @@ func (s *soaker) tooLarge(p *raw.Client, myInfo wire.CmdID) error {
 	}
 	if refusal == nil || !strings.Contains(refusal.Error(), wire.InvalidParams.String()) {
 		return fmt.Errorf("frame that is too large: %v, want %v", refusal, wire.InvalidParams)
+	}
+	return nil
+}
+
+// wrongOnly gives up after passwords that are wrong.
+func (s *soaker) wrongOnly(ctx, _ context.Context) error {
+	v, err := visitHost(ctx, s.addr, s.work)
+	if err != nil {
+		return err
+	}
+	defer v.c.Close()
+	name := UserName(s.number)
+	if s.one(3) {
+		name = "nobody-at-all"
+	}
+	if err := v.run(ctx, expect{name: "auth", args: []string{"-user", name}, answers: []string{"wrong", ""}, code: wire.Aborted, says: "wrong"}); err != nil {
+		return err
+	}
+	v.leave(s.one(2))
+	return nil
+}
+
+// garbage sends what is no header: the host closes and says nothing.
+func (s *soaker) garbage(ctx, _ context.Context) error {
+	nc, err := raw.DialTCP(ctx, s.addr)
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	b := make([]byte, wire.ClientHeaderSize+s.random.IntN(200))
+	for i := range b {
+		b[i] = byte(s.random.Uint32())
+	}
+	b[0] = 'X'
+	if _, err := nc.Write(b); err != nil {
+		return nil // closed at the first bytes
+	}
+	if s.one(3) {
+		raw.Reset(nc)
+		return nil
+	}
+	if n, err := nc.Read(b); n > 0 || isTimeout(err) {
+		return fmt.Errorf("the host answers garbage: %d bytes, %v", n, err)
+	}
+	return nil
+}
+
+func isTimeout(err error) bool {
+	var timeout net.Error
+	return errors.As(err, &timeout) && timeout.Timeout()
+}
+
+func (s *soaker) halfHeader(ctx, soak context.Context) error {
+	nc, err := raw.DialTCP(ctx, s.addr)
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	b := wire.ClientHeader{AppName: "mrci bench soak"}.Append(nil)
+	if _, err := nc.Write(b[:1+s.random.IntN(len(b)-1)]); err != nil {
+		return err
+	}
+	s.rest(soak)
+	if s.one(2) {
+		raw.Reset(nc)
+	}
+	return nil
+}
+
+// headerOnly breaks off behind the headers, or within a TLS handshake.
+func (s *soaker) headerOnly(ctx, soak context.Context) error {
+	nc, err := raw.DialTCP(ctx, s.addr)
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	if _, err := nc.Write(wire.ClientHeader{AppName: "mrci bench soak"}.Append(nil)); err != nil {
+		return err
+	}
+	var b [wire.HostHeaderSize]byte
+	if s.one(2) {
+		if _, err := io.ReadFull(nc, b[:]); err != nil {
+			return err
+		}
+		if s.one(2) { // no handshake, and no frame either
+			if _, err := nc.Write([]byte("GET / HTTP/1.1\r\n\r\n")); err != nil {
+				return err
+			}
+		}
+	}
+	s.rest(soak)
+	if s.one(2) {
+		raw.Reset(nc)
+	}
+	return nil
+}
+
+func (s *soaker) silent(ctx, soak context.Context) error {
+	nc, err := raw.DialTCP(ctx, s.addr)
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	if s.one(2) {
+		s.rest(soak)
+	}
+	if s.one(2) {
+		raw.Reset(nc)
 	}
 	return nil
 }
