@@ -2,25 +2,16 @@ package bench
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"maps"
 	"net"
-	"net/http"
 	"os"
 	"path/filepath"
-	"slices"
-	"strings"
-	"text/tabwriter"
 	"time"
 
 	"mrci.dev/mrci/internal/bench/raw"
 	"mrci.dev/mrci/internal/bench/soak"
-	"mrci.dev/mrci/internal/conf"
 	"mrci.dev/mrci/internal/control"
-	"mrci.dev/mrci/internal/fsys"
 )
 
 // SoakOptions say how long and how hard a soak is. All fields but Seed, Set and
@@ -42,119 +33,8 @@ type SoakOptions struct {
 	Hangup os.Signal
 }
 
-// Changes that are no growth: what 2 % of a small number does not allow. A
-// collection leaves some tens of KiB more or less behind, depending on which
-// pools are filled at that moment. Resident memory has the page caches of the
-// database in it, up to 2 MiB for each of five connections: the system
-// does not tell how much of it they are.
-const (
-	soakShare           = 0.02
-	slackGoroutines     = 1
-	slackDescriptors    = 1
-	slackHeap           = 128 << 10
-	slackResident       = 10 << 20
-	soakPatience        = 30 * time.Second // for the host to be at rest
-	soakOperatorPause   = 2 * time.Second  // between two requests of the administrator
-	soakOperatorMinimum = 10               // requests in a load that is short
-)
-
-// SoakRow is one figure at rest, before the load and after it.
-type SoakRow struct {
-	What   string  `json:"what"`
-	Unit   string  `json:"unit"`
-	Before float64 `json:"before"`
-	After  float64 `json:"after"`
-	// Change is the difference in percent of Before.
-	Change float64 `json:"change_percent"`
-	// Limit is the most that After may be; nil: the figure is not judged.
-	Limit *float64 `json:"limit,omitempty"`
-	Met   *bool    `json:"met,omitempty"`
-	Note  string   `json:"note,omitempty"`
-}
-
-// SoakSample is how the host was under load.
-type SoakSample struct {
-	Seconds     float64 `json:"seconds"` // since the load began
-	Sessions    int     `json:"sessions"`
-	Goroutines  int     `json:"goroutines"`
-	Descriptors int     `json:"descriptors"` // 0: unknown
-	HeapBytes   uint64  `json:"heap_bytes"`
-	RSSBytes    uint64  `json:"rss_bytes"` // 0: unknown
-	Calls       uint64  `json:"calls"`
-	Unexpected  int     `json:"unexpected"`
-}
-
-// SoakReport is the result of a soak.
-type SoakReport struct {
-	Machine    string            `json:"machine"`
-	DurationS  float64           `json:"duration_s"`
-	WarmUpS    float64           `json:"warm_up_s"`
-	Clients    int               `json:"clients"`
-	Rate       float64           `json:"rate"`
-	Seed       uint64            `json:"seed"`
-	HostCPU    float64           `json:"host_cpu_s,omitempty"` // that the load has cost the host; 0: unknown
-	Calls      uint64            `json:"calls"`
-	Did        map[string]uint64 `json:"did"` // how often, by what clients and administrator do
-	Rows       []SoakRow         `json:"rows"`
-	Samples    []SoakSample      `json:"samples"`
-	Unexpected int               `json:"unexpected"`
-	// Texts are the first unexpected answers.
-	Texts []string `json:"texts"`
-}
-
-// Good reports whether nothing has grown and nothing was unexpected.
-func (r SoakReport) Good() bool {
-	return r.Unexpected == 0 && !slices.ContainsFunc(r.Rows, func(row SoakRow) bool { return row.Met != nil && !*row.Met })
-}
-
-// WriteJSON writes the report for programs.
-func (r SoakReport) WriteJSON(w io.Writer) error {
-	e := json.NewEncoder(w)
-	e.SetIndent("", "  ")
-	return e.Encode(r)
-}
-
-// WriteTable writes the report for people.
-func (r SoakReport) WriteTable(w io.Writer) error {
-	var b strings.Builder
-	fmt.Fprintf(&b, "%s\n%s of load after %s to warm up, %d clients, %g steps a second, seed %d\n",
-		r.Machine, seconds(r.DurationS), seconds(r.WarmUpS), r.Clients, r.Rate, r.Seed)
-	fmt.Fprintf(&b, "%d calls, %d unexpected answers", r.Calls, r.Unexpected)
-	if r.HostCPU > 0 {
-		fmt.Fprintf(&b, "; the host took %.0f %% of one core", 100*r.HostCPU/r.DurationS)
-	}
-	b.WriteString("\n\n")
-	t := tabwriter.NewWriter(&b, 0, 4, 2, ' ', 0)
-	fmt.Fprintln(t, "at rest\tbefore\tafter\tunit\tchange\tat most\t\tnote")
-	for _, row := range r.Rows {
-		limit, met := "", ""
-		if row.Met != nil {
-			limit, met = figure(*row.Limit), map[bool]string{true: "yes", false: "NO"}[*row.Met]
-		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%+.1f %%\t%s\t%s\t%s\n",
-			row.What, figure(row.Before), figure(row.After), row.Unit, row.Change, limit, met, row.Note)
-	}
-	fmt.Fprintln(t, "\t\ndone\ttimes")
-	for _, what := range slices.Sorted(maps.Keys(r.Did)) {
-		fmt.Fprintf(t, "%s\t%d\n", what, r.Did[what])
-	}
-	if err := t.Flush(); err != nil {
-		return err
-	}
-	for _, text := range r.Texts {
-		fmt.Fprintf(&b, "unexpected: %s\n", text)
-	}
-	for line := range strings.Lines(b.String()) {
-		if _, err := fmt.Fprintln(w, strings.TrimRight(line, " \n")); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func seconds(s float64) time.Duration {
-	return time.Duration(s * float64(time.Second)).Round(time.Second)
-}
+// soakPatience bounds how long the host takes to be at rest, and to answer.
+const soakPatience = 30 * time.Second
 
 // soakRun is one under way.
 type soakRun struct {
@@ -265,19 +145,6 @@ func freeAddr(ctx context.Context) (string, error) {
 	return l.Addr().String(), l.Close()
 }
 
-// doorOf returns the control socket of the host with this directory.
-func doorOf(dir string) (string, error) {
-	home, err := os.UserHomeDir()
-	if err != nil {
-		home = dir
-	}
-	dirs, err := conf.Locate(dir, os.Getenv, os.Getuid(), home)
-	if err != nil {
-		return "", err
-	}
-	return control.SocketPath(dirs.Runtime, dirs.AccountRuntime)
-}
-
 // fill makes the audit log longer than the page cache of a connection of
 // the database.
 func (s *soakRun) fill(ctx context.Context) error {
@@ -344,192 +211,13 @@ func (s *soakRun) trouble(what string, err error) {
 	s.keep(fmt.Sprintf("%s: %v", what, err))
 }
 
-// watch is the administrator while the clients work: it asks, scrapes, changes
-// the configuration, and notes how the host is.
-func (s *soakRun) watch(ctx context.Context, duration time.Duration, counted bool) error {
-	began := time.Now()
-	end := time.NewTimer(duration)
-	defer end.Stop()
-	requests := time.NewTicker(min(soakOperatorPause, max(duration/soakOperatorMinimum, time.Millisecond)))
-	defer requests.Stop()
-	minutes := time.NewTicker(s.opts.Every)
-	defer minutes.Stop()
-	scraper := &http.Client{Timeout: soakPatience, Transport: new(http.Transport)}
-	defer scraper.CloseIdleConnections()
-	if counted {
-		s.b.say("%8s %9s %11s %12s %9s %13s %9s %11s", "time", "sessions", "goroutines", "descriptors", "heap MiB", "resident MiB", "calls", "unexpected")
-	}
-	for {
-		select {
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-end.C:
-			return nil
-		case <-requests.C:
-			s.operate(ctx, scraper)
-		case <-minutes.C:
-			if err := s.sample(ctx, time.Since(began), counted); err != nil {
-				return err
-			}
-		}
-	}
-}
-
-// operate makes the next request of the administrator.
-func (s *soakRun) operate(ctx context.Context, scraper *http.Client) {
-	turn := s.asked % 10
-	s.asked++
-	var what string
-	var err error
-	switch turn {
-	case 1, 6:
-		what, err = "scrape metrics", scrape(ctx, scraper, "http://"+s.web+"/metrics", "mrci_sessions ")
-	case 3:
-		what, err = "ask for health", scrape(ctx, scraper, "http://"+s.web+"/healthz", "works")
-	case 8:
-		what, err = "ask for readiness", scrape(ctx, scraper, "http://"+s.web+"/readyz", "accepts")
-	case 4:
-		what, err = "reload", s.flip()
-		if err == nil {
-			_, err = s.ask(ctx, "reload")
-		}
-	case 9:
-		if s.opts.Hangup != nil {
-			what, err = "SIGHUP", s.flip()
-			if err == nil {
-				err = s.l.host.cmd.Process.Signal(s.opts.Hangup)
-			}
-			break
-		}
-		fallthrough
-	case 5:
-		what = "reload certificates"
-		_, err = s.ask(ctx, "certificates")
-	case 7:
-		what = "tell of an account"
-		_, err = s.ask(ctx, "account", soak.UserName(s.asked%s.opts.Clients))
-	default:
-		what = "status"
-		_, err = s.status(ctx)
-	}
-	s.report.Did["administrator: "+what]++
-	if err != nil && ctx.Err() == nil {
-		s.trouble(what, err)
-	}
-}
-
-// flip has clients speak TLS that have not, and the other way round, from the
-// next reload on.
-func (s *soakRun) flip() error {
-	s.tls = !s.tls
-	return s.configure()
-}
-
-func (s *soakRun) configure() error {
-	file := filepath.Join(s.dir, conf.FileName)
-	keys := make(map[string]any)
-	if b, err := os.ReadFile(file); err == nil {
-		if err := json.Unmarshal(b, &keys); err != nil {
-			return fmt.Errorf("%s: %w", file, err)
-		}
-	} else if !errors.Is(err, os.ErrNotExist) {
-		return err
-	}
-	keys["tls_on_loopback"] = s.tls
-	text, err := json.Marshal(keys)
-	if err != nil {
-		return err
-	}
-	return fsys.Replace(file, text, 0o600)
-}
-
-func scrape(ctx context.Context, c *http.Client, url, want string) error {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-	if err != nil {
-		return err
-	}
-	answer, err := c.Do(request)
-	if err != nil {
-		return err
-	}
-	defer answer.Body.Close()
-	body, err := io.ReadAll(answer.Body)
-	switch {
-	case err != nil:
-		return err
-	case answer.StatusCode != http.StatusOK || !strings.Contains(string(body), want):
-		return fmt.Errorf("%s says %s, %.200q", url, answer.Status, body)
-	}
-	return nil
-}
-
 // ask asks the host on its control socket.
 func (s *soakRun) ask(ctx context.Context, command string, args ...string) (control.Answer, error) {
 	return askHost(ctx, s.door, command, args...)
 }
 
-func askHost(ctx context.Context, door, command string, args ...string) (control.Answer, error) {
-	ctx, cancel := context.WithTimeout(ctx, soakPatience)
-	defer cancel()
-	a, err := control.Call(ctx, door, control.Request{Command: command, Args: args})
-	if err == nil && a.Status != 0 {
-		err = fmt.Errorf("%s: %s", command, a.Error)
-	}
-	return a, err
-}
-
 func (s *soakRun) status(ctx context.Context) (control.Status, error) {
 	return statusOf(ctx, s.door)
-}
-
-// statusOf is the status of the host with this control socket.
-func statusOf(ctx context.Context, door string) (control.Status, error) {
-	var status control.Status
-	a, err := askHost(ctx, door, "status")
-	if err == nil {
-		err = json.Unmarshal(a.Data, &status)
-	}
-	return status, err
-}
-
-// sample notes how the host is under load.
-func (s *soakRun) sample(ctx context.Context, since time.Duration, counted bool) error {
-	status, err := s.status(ctx)
-	if err != nil {
-		return fmt.Errorf("%w%s", err, s.l.host.complaint())
-	}
-	one := SoakSample{
-		Seconds: since.Seconds(), Sessions: status.Sessions.Now, Goroutines: status.Memory.Goroutines,
-		Descriptors: status.Memory.Descriptors, HeapBytes: status.Memory.HeapBytes, RSSBytes: status.Memory.RSSBytes,
-		Calls: status.Counters["calls"]["started"] - s.earlier, Unexpected: s.report.Unexpected,
-	}
-	for _, w := range s.workers {
-		if _, err := w.stat(ctx, "stat"); err != nil {
-			return fmt.Errorf("clients: %w%s", err, w.complaint())
-		}
-		_, troubles, n := w.clients.Told()
-		one.Unexpected += n
-		for _, text := range troubles[s.said[w]:] {
-			s.b.say("unexpected: %s", text)
-		}
-		s.said[w] = len(troubles)
-	}
-	if !counted {
-		return nil
-	}
-	s.report.Samples = append(s.report.Samples, one)
-	s.b.say("%8s %9d %11d %12d %9.2f %13.2f %9d %11d", since.Round(time.Second), one.Sessions, one.Goroutines, one.Descriptors,
-		mib(one.HeapBytes), mib(one.RSSBytes), one.Calls, one.Unexpected)
-	return nil
-}
-
-// atRest is what the host has in use when nobody is connected.
-type atRest struct {
-	stat        Stat
-	descriptors int
-	resident    uint64 // without pages of files; 0: unknown
-	database    int64
-	calls       uint64
 }
 
 // rest reads what the host has in use when nothing goes on, with its page
@@ -599,49 +287,4 @@ func (s *soakRun) calm(ctx context.Context) error {
 			return context.Cause(ctx)
 		}
 	}
-}
-
-// compare fills in the rows of the report.
-func (s *soakRun) compare(before, after atRest) {
-	count := func(what string, before, after, slack int) SoakRow {
-		return soakRow(what, "", float64(before), float64(after)).atMost(float64(slack))
-	}
-	kib := func(what string, before, after uint64) SoakRow {
-		return soakRow(what, "KiB", float64(before)/1024, float64(after)/1024)
-	}
-	rows := []SoakRow{count("goroutines", before.stat.Goroutines, after.stat.Goroutines, slackGoroutines)}
-	if before.descriptors > 0 {
-		rows = append(rows, count("descriptors", before.descriptors, after.descriptors, slackDescriptors))
-	}
-	rows = append(rows,
-		kib("heap, collected", before.stat.Heap, after.stat.Heap).atMost(slackHeap/1024),
-		kib("stacks", before.stat.Stack, after.stat.Stack))
-	if before.resident > 0 {
-		resident := kib("resident", before.resident, after.resident).atMost(slackResident / 1024)
-		resident.Note = "without pages of files and free ones that Go keeps; 10 MiB may be page caches of the database"
-		was, is := before.stat.Parts, after.stat.Parts
-		rows = append(rows, resident, kib("  of Go's runtime", before.stat.Go, after.stat.Go),
-			kib("    holes between objects", was.Holes, is.Holes), kib("    free and kept", was.Kept, is.Kept),
-			kib("    allocator", was.Spans, is.Spans), kib("    collector", was.Collector, is.Collector),
-			kib("    heap profile", was.Profiles, is.Profiles), kib("    other", was.Other, is.Other))
-	}
-	database := kib("database", uint64(before.database), uint64(after.database))
-	database.Note = "grows by rows of the logs"
-	s.report.Rows = append(rows, database)
-}
-
-func soakRow(what, unit string, before, after float64) SoakRow {
-	r := SoakRow{What: what, Unit: unit, Before: before, After: after}
-	if before != 0 {
-		r.Change = 100 * (after - before) / before
-	}
-	return r
-}
-
-// atMost judges the row: 2 % and slack more are no growth.
-func (r SoakRow) atMost(slack float64) SoakRow {
-	limit := r.Before*(1+soakShare) + slack
-	met := r.After <= limit
-	r.Limit, r.Met = &limit, &met
-	return r
 }
