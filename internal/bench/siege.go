@@ -38,21 +38,12 @@ func dialSource(ctx context.Context, addr string, n int) (*net.TCPConn, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !ip.IP.IsLoopback() {
-		return nil, errNotLoopback
-	}
-	var d net.Dialer
+	var from net.IP
 	if runtime.GOOS == "linux" && ip.IP.To4() != nil {
-		d.LocalAddr = &net.TCPAddr{IP: net.IPv4(127, 0, 1, byte(1+n%sources))}
+		from = net.IPv4(127, 0, 1, byte(1+n%sources))
 	}
-	nc, err := d.DialContext(ctx, "tcp", addr)
-	if err != nil {
-		return nil, raw.Explain(err)
-	}
-	return nc.(*net.TCPConn), nil
+	return raw.DialFrom(ctx, addr, from)
 }
-
-var errNotLoopback = errors.New("no loopback address")
 
 // speech is what an attacker says on one connection.
 type speech struct {

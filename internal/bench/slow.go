@@ -7,6 +7,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"mrci.dev/mrci/internal/bench/fanout"
@@ -110,27 +111,7 @@ func (b *Bench) besideSlow(ctx context.Context, mode Mode, h *castHost, g *castG
 	}
 	b.say("slow %s: a %s reader joins", mode, name)
 
-	watching, stopWatching := context.WithCancel(ctx)
-	defer stopWatching()
-	highest, gone := make(chan uint64, 1), make(chan ending, 1)
-	go func() { highest <- h.process.highest(watching) }() // both are awaited below
-	go func() { gone <- h.awaitSlow(watching, counted) }()
-	var end ending
-	for err == nil && end.after == 0 {
-		if err = window(with); err != nil {
-			break
-		}
-		select {
-		case end = <-gone:
-			err = end.err
-		default:
-		}
-	}
-	stopWatching()
-	most := mib(<-highest)
-	if end.after == 0 && end.err == nil {
-		<-gone
-	}
+	end, most, err := h.untilEnded(ctx, counted, func() error { return window(with) })
 	if err != nil {
 		return nil, err
 	}
@@ -141,7 +122,30 @@ func (b *Bench) besideSlow(ctx context.Context, mode Mode, h *castHost, g *castG
 	if err := alone(without); err != nil {
 		return nil, err
 	}
-	return slowRows(mode, g.n, name, rate, without, with, end, [3]float64{before, most, after}), nil
+	return slowRows(mode, g.n, name, rate, without, with, end, [3]float64{before, mib(most), after}), nil
+}
+
+// untilEnded measures again and again until the host has ended one more session
+// as too slow, and returns the most memory that the host has had meanwhile.
+func (h *castHost) untilEnded(ctx context.Context, counted uint64, measure func() error) (end ending, most uint64, err error) {
+	watching, stop := context.WithCancel(ctx)
+	gone := make(chan ending, 1)
+	var watchers sync.WaitGroup
+	watchers.Go(func() { most = h.process.highest(watching) })
+	watchers.Go(func() { gone <- h.awaitSlow(watching, counted) })
+	for err == nil && end.after == 0 {
+		if err = measure(); err != nil {
+			break
+		}
+		select {
+		case end = <-gone:
+			err = end.err
+		default:
+		}
+	}
+	stop()
+	watchers.Wait()
+	return end, most, err
 }
 
 // ending is how a slow reader ended.

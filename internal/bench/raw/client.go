@@ -74,19 +74,32 @@ func New(nc net.Conn, buffer int) *Client {
 
 // DialTCP connects to a loopback address, and to no other.
 func DialTCP(ctx context.Context, addr string) (net.Conn, error) {
-	ip, err := net.ResolveTCPAddr("tcp", addr)
+	nc, err := DialFrom(ctx, addr, nil)
 	if err != nil {
 		return nil, err
 	}
-	if !ip.IP.IsLoopback() {
+	return nc, nc.SetDeadline(time.Now().Add(Patience))
+}
+
+// DialFrom is DialTCP from an address of the caller's choice, nil: any, and
+// without a deadline.
+func DialFrom(ctx context.Context, addr string, from net.IP) (*net.TCPConn, error) {
+	to, err := net.ResolveTCPAddr("tcp", addr)
+	if err != nil {
+		return nil, err
+	}
+	if !to.IP.IsLoopback() {
 		return nil, fmt.Errorf("%s is no loopback address", addr)
 	}
 	var d net.Dialer
+	if from != nil {
+		d.LocalAddr = &net.TCPAddr{IP: from}
+	}
 	nc, err := d.DialContext(ctx, "tcp", addr)
 	if err != nil {
 		return nil, Explain(err)
 	}
-	return nc, nc.SetDeadline(time.Now().Add(Patience))
+	return nc.(*net.TCPConn), nil
 }
 
 // Explain makes the usual reason for a failing dial one that can be acted
