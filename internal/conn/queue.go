@@ -299,7 +299,9 @@ func (q *sendQueue) begin() bool {
 }
 
 // write is the writer goroutine. It ends when the queue is empty or the
-// connection has ended; a deadline bounds each wait.
+// connection has ended; a deadline bounds each wait. Nobody waits for it but
+// Finish: once the connection has been ended it writes nothing, and calls nobody
+// who is not ready for calls at any time.
 func (q *sendQueue) write() {
 	for {
 		before := q.conn.stream.written

@@ -15,7 +15,7 @@ type mailbox struct {
 	attended bool // somebody is the owner
 	closed   bool
 	woken    bool                 // something changed that the owner was waiting for
-	events   []func()             // bounded by who posts: one per timer, job and stop
+	events   []func()             // bounded by who posts: one a timer, job, stop, or change that another session makes
 	outputs  []*instance.Instance // each stands here once until its output is taken
 	slot     *slot                // the batch that is being handled
 	quiet    *sync.Cond           // signalled when attended falls
