@@ -1,7 +1,5 @@
 package control
 
-import "io/fs"
-
 // Doors for tests.
 var (
 	PathOn        = socketPath
@@ -23,6 +21,3 @@ const (
 
 // AdmitNobody makes the server take every client for one of another account.
 func (s *Server) AdmitNobody() { s.admits = func(int) bool { return false } }
-
-// Owner returns the user id that owns a file.
-func Owner(info fs.FileInfo) int { return fileUID(info) }

@@ -333,7 +333,3 @@ func (c *Client) Reset() {
 	c.tcp.SetLinger(0)
 	c.tcp.Close()
 }
-
-// SetReadBuffer sets how much the system takes for the client while it reads
-// nothing.
-func (c *Client) SetReadBuffer(bytes int) { c.tcp.SetReadBuffer(bytes) }
