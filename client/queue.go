@@ -54,8 +54,12 @@ func (q *queue) put(f queued) bool {
 		q.waits = true
 		return false
 	}
-	if q.head == len(q.frames) {
-		q.frames, q.head = q.frames[:0], 0
+	if len(q.frames) == cap(q.frames) && q.head >= len(q.frames)/2 {
+		// Most is taken: a consumer that never catches up must not make the array
+		// grow with all that it has ever got.
+		left := copy(q.frames, q.frames[q.head:])
+		clear(q.frames[left:])
+		q.frames, q.head = q.frames[:left], 0
 	}
 	q.frames = append(q.frames, f)
 	q.bytes += frameCost + len(f.Payload)
