@@ -115,7 +115,7 @@ func (p *process) ready(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if line == attacking {
+		if line == atWork {
 			return nil
 		}
 		if name, ok := strings.CutPrefix(line, "user: "); ok {

@@ -60,11 +60,11 @@ type Role struct {
 // ListenAddr is where servers listen.
 const ListenAddr = "127.0.0.1:0"
 
-// Lines by which a process tells that it is there.
+// Lines by which a process tells that it is there, and answers.
 const (
-	listening = "listening on "
-	attacking = "attacking"
-	answer    = "bench: " // before every answer of Control
+	listening = "listening on " // a server, and where
+	atWork    = "at work"       // clients of any kind
+	answer    = "bench: "       // before every answer of Control
 )
 
 // Serve plays any role but that of the host, until in ends.
@@ -77,16 +77,15 @@ func Serve(ctx context.Context, r Role, in io.Reader, out io.Writer) error {
 		takeRequests(in, out, &work, orders)
 		stop()
 	}()
-	if r.Kind == RoleTeam {
-		fmt.Fprintln(out, attacking)
+	switch r.Kind {
+	case RoleTeam:
+		fmt.Fprintln(out, atWork)
 		return serveTeam(ctx, orders, out)
-	}
-	if r.Kind == RoleAttack {
-		fmt.Fprintln(out, attacking)
+	case RoleAttack:
+		fmt.Fprintln(out, atWork)
 		return attack(ctx, r, &work)
-	}
-	if r.Kind == RoleSoak {
-		fmt.Fprintln(out, attacking)
+	case RoleSoak:
+		fmt.Fprintln(out, atWork)
 		return soak.Run(ctx, soak.Load{Addr: r.Addr, First: r.First, Clients: r.Clients, Rate: r.Rate, Seed: r.Seed}, out, &work)
 	}
 	serve, err := r.server()
