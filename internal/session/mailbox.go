@@ -210,15 +210,15 @@ func (s *Session) own(reader bool) {
 			m.free <- struct{}{}
 		}
 		s.flush()
-		if s.rest() {
+		if s.resign() {
 			return
 		}
 	}
 }
 
-// rest gives up the owner's role when nothing new has come, and reports
+// resign gives up the owner's role when nothing new has come, and reports
 // whether it did.
-func (s *Session) rest() bool {
+func (s *Session) resign() bool {
 	m := &s.mailbox
 	m.mu.Lock()
 	defer m.mu.Unlock()
