@@ -54,8 +54,9 @@ func (s *terminal) expect(t *testing.T, ctx context.Context, text string) {
 	}
 }
 
-// startShell lets a person type commands for a host.
-func startShell(t *testing.T, ctx context.Context, h *clienttest.Host) (keys io.WriteCloser, out *terminal, ended <-chan error) {
+// startShell lets a person type commands for a host. prepare may change the
+// shell before it begins.
+func startShell(t *testing.T, ctx context.Context, h *clienttest.Host, prepare ...func(*shell)) (keys io.WriteCloser, out *terminal, ended <-chan error) {
 	t.Helper()
 	typed, keys := io.Pipe()
 	out = &terminal{written: make(chan struct{}, 1)}
@@ -71,6 +72,9 @@ func startShell(t *testing.T, ctx context.Context, h *clienttest.Host) (keys io.
 	}
 	t.Cleanup(func() { l.Close() })
 	sh.link = l
+	for _, f := range prepare {
+		f(sh)
+	}
 	end := make(chan error, 1)
 	go func() { end <- sh.loop(ctx) }()
 	return keys, out, end
@@ -136,6 +140,69 @@ func TestConnectShowsNews(t *testing.T) {
 	keys.Close()
 	if strings.Contains(out.text, "-------") {
 		t.Errorf("what the client asks for itself is shown: %q", out.text)
+	}
+}
+
+// What a person has typed is seen again below news, but for what is hidden, and
+// is sent as a whole, however long it is.
+func TestConnectKeepsWhatIsTyped(t *testing.T) {
+	noLeaks(t)
+	asked, cast := make(chan struct{}), make(chan struct{})
+	h := clienttest.Start(t, clienttest.Options{Commands: []clienttest.Command{
+		command("ask", func(i *clienttest.Instance) wire.ReturnCode {
+			i.Reply(wire.PrivText, []byte("secret?"))
+			<-asked
+			i.Send(wire.Text, wire.CmdID(wire.AsyncCast), 0, []byte("two"))
+			for f := range i.In {
+				i.Text(fmt.Sprintf("got %d bytes\n", len(f.Payload)))
+				return wire.NoErrors
+			}
+			return 0
+		}),
+		command("later", func(i *clienttest.Instance) wire.ReturnCode {
+			go func() {
+				<-cast
+				i.Send(wire.Text, wire.CmdID(wire.AsyncCast), 0, []byte("one"))
+			}()
+			return wire.NoErrors
+		}),
+		command("count", func(i *clienttest.Instance) wire.ReturnCode {
+			i.Text(fmt.Sprintf("%d bytes\n", len(i.First.Payload)))
+			return wire.NoErrors
+		}),
+	}})
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	keys, out, ended := startShell(t, ctx, h, func(sh *shell) { sh.edit(func() int { return 20 }) })
+
+	out.expect(t, ctx, "> ")
+	io.WriteString(keys, "later\r")
+	out.expect(t, ctx, "\r\x1b[K> later\r\n> ")
+	io.WriteString(keys, "count half typ")
+	out.expect(t, ctx, "> count half typ")
+	close(cast)
+	out.expect(t, ctx, "\r\x1b[K[CAST] one\r\n> count half typ")
+	io.WriteString(keys, "o\x7fed"+strings.Repeat("x", 5000))
+	out.expect(t, ctx, "\r\x1b[K> xxxxx")
+	io.WriteString(keys, "\r")
+	out.expect(t, ctx, "\r\x1b[K> count half typedxxxxx")
+	out.expect(t, ctx, "x\r\n5010 bytes\r\n> ")
+
+	io.WriteString(keys, "ask\r")
+	out.expect(t, ctx, "secret? ")
+	io.WriteString(keys, "hush")
+	out.expect(t, ctx, "\r\x1b[Ksecret? ") // the keys have been read
+	close(asked)
+	out.expect(t, ctx, "\r\x1b[K[CAST] two\r\nsecret? ")
+	io.WriteString(keys, "!\r")
+	out.expect(t, ctx, "\r\ngot 5 bytes\r\n> ")
+	io.WriteString(keys, "exit\r")
+	if err := <-ended; err != nil {
+		t.Errorf("the shell ended with %v", err)
+	}
+	keys.Close()
+	if strings.Contains(out.text, "hush") {
+		t.Errorf("what is hidden is shown: %q", out.text)
 	}
 }
 
