@@ -57,6 +57,7 @@ func (cmd *connectCmd) Run(a *app) error {
 	}
 	defer l.Close()
 	sh.link = l
+	sh.news.Advise(sh.offered)
 	if sh.person {
 		sh.edit(columns)
 		defer a.watchResume(input.Resume)()
@@ -174,7 +175,7 @@ func (sh *shell) line(ctx context.Context, name, args string) (err error, leave 
 		}
 	}
 	if err != nil {
-		return clientError(ctx, err), false
+		return clientError(ctx, sh.advise(err)), false
 	}
 	if err := refuseTransfer(info); err != nil {
 		return err, false
@@ -222,6 +223,25 @@ func (sh *shell) line(ctx context.Context, name, args string) (err error, leave 
 		sh.learn(ctx, info.Name)
 	}
 	return nil, false
+}
+
+// offered reports whether the host offers a command.
+func (sh *shell) offered(command string) bool {
+	_, err := sh.link.Lookup(command)
+	return err == nil
+}
+
+// advise adds to an error what a person can do about it: a command that is not
+// offered may be there for others.
+func (sh *shell) advise(err error) error {
+	unknown, ok := errors.AsType[*client.NoCommandError](err)
+	switch {
+	case !ok || !sh.person || len(unknown.Nearest) > 0:
+		return err
+	case !sh.offered("logout"): // which is for everybody who is logged in
+		return fmt.Errorf("%w; you are not logged in, auth -user NAME does that", err)
+	}
+	return fmt.Errorf("%w; help lists those that you may run", err)
 }
 
 // endLine tells a person that a call has failed, and where to look.
@@ -310,7 +330,7 @@ func (sh *shell) learn(ctx context.Context, behind string) {
 // learnChannels asks for the channels of who has just logged in, and tells of
 // the invites that wait among them.
 func (sh *shell) learnChannels(ctx context.Context) {
-	sh.screen.line(tui.Invites(sh.quietly(ctx, "ls_chs", "-all")))
+	sh.screen.line(sh.news.Invites(sh.quietly(ctx, "ls_chs", "-all")))
 }
 
 // quietly runs a command, shows nothing of it and returns its text.
@@ -419,7 +439,7 @@ func (sh *shell) help(name string) error {
 	if name != "" {
 		info, err := sh.link.Lookup(name)
 		if err != nil {
-			return exitError{exitNoCommand, err}
+			return exitError{exitNoCommand, sh.advise(err)}
 		}
 		for _, text := range []string{info.Name + " - " + info.Short, info.IO, info.Long} {
 			if text = strings.TrimSpace(text); text != "" {

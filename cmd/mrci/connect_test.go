@@ -72,6 +72,7 @@ func startShell(t *testing.T, ctx context.Context, h *clienttest.Host, prepare .
 	}
 	t.Cleanup(func() { l.Close() })
 	sh.link = l
+	sh.news.Advise(sh.offered)
 	for _, f := range prepare {
 		f(sh)
 	}
@@ -325,6 +326,7 @@ func TestConnectTellsOfInvites(t *testing.T) {
 	h := clienttest.Start(t, clienttest.Options{Commands: []clienttest.Command{
 		command("auth", func(*clienttest.Instance) wire.ReturnCode { return wire.NoErrors }),
 		command("logout", func(*clienttest.Instance) wire.ReturnCode { return wire.NoErrors }),
+		command("accept_ch", func(*clienttest.Instance) wire.ReturnCode { return wire.NoErrors }),
 		command("ls_chs", func(i *clienttest.Instance) wire.ReturnCode {
 			i.Text("channel_id    channel_name    pending_invite    access_level\n" +
 				"-------       -------         -------           -------\n" +
@@ -349,6 +351,39 @@ func TestConnectTellsOfInvites(t *testing.T) {
 	keys.Close()
 	if strings.Contains(out.text, "-------") {
 		t.Errorf("what the client asks for itself is shown: %q", out.text)
+	}
+}
+
+// A person who types a command that is not offered reads what to do about it.
+func TestConnectNoSuchCommand(t *testing.T) {
+	noLeaks(t)
+	logout := command("logout", func(*clienttest.Instance) wire.ReturnCode { return wire.NoErrors })
+	for _, tt := range []struct {
+		name     string
+		commands []clienttest.Command
+		typed    string
+		shown    string
+	}{
+		{"not logged in", nil, "cast hello", `mrci: no command "cast"; you are not logged in, auth -user NAME does that`},
+		{"logged in", []clienttest.Command{logout}, "cast hello", `mrci: no command "cast"; help lists those that you may run`},
+		{"mistyped", []clienttest.Command{logout}, "loguot", `mrci: no command "loguot"; nearest: logout`},
+		{"help", []clienttest.Command{logout}, "help cast", `mrci: no command "cast"; help lists those that you may run`},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			h := clienttest.Start(t, clienttest.Options{Commands: tt.commands})
+			ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+			defer cancel()
+			keys, out, ended := startShell(t, ctx, h)
+			out.expect(t, ctx, "> ")
+			fmt.Fprintln(keys, tt.typed)
+			out.expect(t, ctx, tt.shown+"\n")
+			out.expect(t, ctx, "> ")
+			fmt.Fprintln(keys, "exit")
+			if err := <-ended; err != nil {
+				t.Errorf("the shell ended with %v", err)
+			}
+			keys.Close()
+		})
 	}
 }
 
