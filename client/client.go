@@ -46,7 +46,7 @@ type Config struct {
 	// QueueBytes bounds each queue; 0 means 1 MiB. See the package comment.
 	QueueBytes int
 	// Stall is for how long a full queue may stop all reading; 0 means 10 s,
-	// less than 0 for ever.
+	// less than 0 for ever. See OnEvent.
 	Stall time.Duration
 	// Grace is how long a call may go on after its context was cancelled and
 	// TERM_CMD was sent; 0 means 3 s (cli 1).
@@ -58,7 +58,10 @@ type Config struct {
 	// OnEvent receives the async frames that arrive once the host is ready,
 	// but for the messages of a Link, one at a time and in order, on a goroutine
 	// that exists while there are any. It may call methods of the client, except
-	// Close. Without it async frames are not kept.
+	// Close; but while it waits for the host it takes no events, and once
+	// QueueBytes of them have arrived the client stops reading, the host's answer
+	// included: for Stall, so for ever if that is less than 0. Who answers much
+	// does it on another goroutine. Without OnEvent async frames are not kept.
 	OnEvent func(Event)
 	// Tap sees every frame first, on the goroutine that reads the connection:
 	// it must be quick, call no method of the client, and not keep the payload.
@@ -201,8 +204,9 @@ func (c *Client) Err() error {
 }
 
 // Close ends the connection and every call on it, and waits until the
-// client's goroutines have ended, a running OnEvent included. It may be called
-// twice, but not by OnEvent.
+// client's goroutines have ended. OnEvent gets all that has arrived before: it
+// must not wait for who calls Close, such as for room in a Go channel that
+// nobody empties any more. Close may be called twice, but not by OnEvent.
 func (c *Client) Close() error {
 	c.fail(ErrClosed)
 	<-c.done
