@@ -115,9 +115,8 @@ type Client struct {
 	// owned by the reader
 	isReady bool
 
-	// writing is held while a frame is written
-	writing  sync.Mutex
-	deadline time.Time // of writes; guarded by writing
+	writing  chan struct{} // holds a token while a frame is written
+	deadline time.Time     // of writes; belongs to who has put the token there
 
 	// wg counts goroutines that are not the reader; Close waits for them
 	wg sync.WaitGroup
@@ -154,6 +153,7 @@ func Dial(ctx context.Context, addr string, cfg Config) (*Client, error) {
 		ready:     make(chan struct{}),
 		done:      make(chan struct{}),
 		hangup:    make(chan struct{}),
+		writing:   make(chan struct{}, 1),
 		receivers: make(map[instanceKey]receiver),
 	}
 	c.events.queue = newQueue(cfg.QueueBytes)
@@ -239,15 +239,26 @@ func (c *Client) background(f func()) {
 }
 
 // write sends one frame of a call, unless allowed, which is asked while
-// nothing else can be written, returns an error.
-func (c *Client) write(t wire.TypeID, key instanceKey, payload []byte, allowed func() error) error {
+// nothing else can be written, returns an error. ctx bounds the wait for other
+// frames: of one that is being written a part may be on its way, so it goes on
+// for Config.WriteTimeout. sent is false when the host gets nothing of it.
+func (c *Client) write(ctx context.Context, t wire.TypeID, key instanceKey, payload []byte, allowed func() error) (sent bool, err error) {
 	if len(payload) > wire.MaxPayload {
-		return wire.ErrTooLarge
+		return false, wire.ErrTooLarge
 	}
-	c.writing.Lock()
-	defer c.writing.Unlock()
+	select {
+	case c.writing <- struct{}{}:
+		defer func() { <-c.writing }()
+	default:
+		select {
+		case c.writing <- struct{}{}:
+			defer func() { <-c.writing }()
+		case <-ctx.Done():
+			return false, context.Cause(ctx)
+		}
+	}
 	if err := allowed(); err != nil {
-		return err
+		return false, err
 	}
 	// Moving a deadline costs a timer, so it is moved when half of it is over.
 	if now := time.Now(); c.deadline.Sub(now) < c.cfg.WriteTimeout/2 {
@@ -256,15 +267,15 @@ func (c *Client) write(t wire.TypeID, key instanceKey, payload []byte, allowed f
 	}
 	buf := writeBuffers.Get().(*[]byte)
 	*buf = wire.AppendFrame((*buf)[:0], t, key.cmd, key.branch, payload)
-	_, err := c.conn.Write(*buf)
+	_, err = c.conn.Write(*buf)
 	if cap(*buf) <= burstBuffer {
 		writeBuffers.Put(buf)
 	}
 	if err != nil {
 		c.fail(fmt.Errorf("%w: %w", ErrLost, err))
-		return c.Err()
+		return true, c.Err()
 	}
-	return nil
+	return true, nil
 }
 
 var writeBuffers = sync.Pool{New: func() any { return new([]byte) }}
