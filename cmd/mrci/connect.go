@@ -45,10 +45,12 @@ func (cmd *connectCmd) Run(a *app) error {
 	input.OnInterrupt(interrupted)
 	defer a.watchInterrupts(interrupted)()
 	columns := func() int { return tui.Columns(a.stdout) }
+	var want wire.Extensions
 	if sh.person {
 		sh.screen.edit(input.Typed, columns) // a password is read already
+		want = wire.ExtSchema                // for help
 	}
-	l, err := a.open(ctx, host, cmd.Session, input, sh.event)
+	l, err := a.open(ctx, host, cmd.Session, input, want, sh.event)
 	if exit, ok := errors.AsType[exitError](err); ok && exit.code == exitLost && cmd.Host == "" {
 		return exitError{exitLost, fmt.Errorf("%w; is a host running? %s starts one", err, a.invocation("host"))}
 	}
@@ -441,10 +443,14 @@ func (sh *shell) help(name string) error {
 		if err != nil {
 			return exitError{exitNoCommand, sh.advise(err)}
 		}
-		for _, text := range []string{info.Name + " - " + info.Short, info.IO, info.Long} {
+		for _, text := range []string{info.Name + " - " + info.Short, info.IO} {
 			if text = strings.TrimSpace(text); text != "" {
 				sh.screen.line(tui.Printable(text))
 			}
+		}
+		sh.screen.line(tui.Arguments(info))
+		if text := strings.TrimSpace(info.Long); text != "" {
+			sh.screen.line(tui.Printable(text))
 		}
 		if sh.person && namesPeer(info) {
 			sh.screen.line("Here: " + tui.Printable(peerUsage(info)) + ".")

@@ -66,7 +66,7 @@ func startShell(t *testing.T, ctx context.Context, h *clienttest.Host, prepare .
 		person: true,
 		screen: &screen{out: out},
 	}
-	l, err := sh.app.open(ctx, h.Addr, sessionFlags{PasswordFD: -1, NewPasswordFD: -1}, sh.input, sh.event)
+	l, err := sh.app.open(ctx, h.Addr, sessionFlags{PasswordFD: -1, NewPasswordFD: -1}, sh.input, wire.ExtSchema, sh.event)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -385,6 +385,26 @@ func TestConnectNoSuchCommand(t *testing.T) {
 			keys.Close()
 		})
 	}
+}
+
+// Help says what the arguments mean, if the host tells.
+func TestConnectExplainsArguments(t *testing.T) {
+	noLeaks(t)
+	c := command("set_member_level", func(*clienttest.Instance) wire.ReturnCode { return wire.NoErrors })
+	c.Info.Short, c.Info.IO, c.Info.Long = "set a level", "[-user (text) -level (int)]/[]", "More."
+	c.Info.Schema = `{"properties":{"level":{"description":"1 owner, 2 admin"},"user":{"description":"whose"}}}`
+	h := clienttest.Start(t, clienttest.Options{Grant: wire.ExtSchema, Commands: []clienttest.Command{c}})
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	keys, out, ended := startShell(t, ctx, h)
+	out.expect(t, ctx, "> ")
+	fmt.Fprintln(keys, "help set_member_level")
+	out.expect(t, ctx, "set_member_level - set a level\n[-user (text) -level (int)]/[]\n  -user   whose\n  -level  1 owner, 2 admin\nMore.\n> ")
+	fmt.Fprintln(keys, "exit")
+	if err := <-ended; err != nil {
+		t.Errorf("the shell ended with %v", err)
+	}
+	keys.Close()
 }
 
 // A listing that a person asks for is shown, and teaches names too.

@@ -55,8 +55,9 @@ type link struct {
 	password, newPassword string // from outside; empty: ask
 }
 
-// open connects to a host and logs in. Errors have their exit status.
-func (a *app) open(ctx context.Context, host string, flags sessionFlags, input *tui.Input, onEvent func(client.Event)) (*link, error) {
+// open connects to a host, asks it for extensions and logs in. Errors have their
+// exit status.
+func (a *app) open(ctx context.Context, host string, flags sessionFlags, input *tui.Input, want wire.Extensions, onEvent func(client.Event)) (*link, error) {
 	addr, err := client.Address(host)
 	if err != nil {
 		return nil, exitError{exitUsage, err}
@@ -78,6 +79,7 @@ func (a *app) open(ctx context.Context, host string, flags sessionFlags, input *
 	}
 	l.Client, err = client.Dial(ctx, addr, client.Config{
 		App:        "mrci " + version(),
+		Extensions: want,
 		AllowPlain: flags.Plain,
 		Pin:        flags.Pin,
 		VerifyKey:  func(addr, fingerprint string) error { return l.verify(ctx, addr, fingerprint) },

@@ -51,7 +51,7 @@ func (cmd *runCmd) Run(a *app) error {
 	}
 	input.OnInterrupt(interrupted)
 	defer a.watchInterrupts(interrupted)()
-	l, err := a.open(ctx, cmd.Host, cmd.Session, input, nil)
+	l, err := a.open(ctx, cmd.Host, cmd.Session, input, 0, nil)
 	if err != nil {
 		return err
 	}

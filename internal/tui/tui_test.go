@@ -204,3 +204,19 @@ func TestEditGivenUp(t *testing.T) {
 	next(in.Command, "ls\r", "ls")
 	next(in.Hidden, "secret\r", "secret")
 }
+
+func TestArguments(t *testing.T) {
+	const io = "[-ch_name (text) {-level (int)} {-all}]/[]"
+	for _, tt := range []struct{ name, schema, want string }{
+		{"in the order of the io text", `{"properties":{"level":{"description":"1 owner, 2 admin"},"all":{"type":"boolean","description":"no pages"},"ch_name":{"description":"the channel"}}}`,
+			"  -ch_name  the channel\n  -level    1 owner, 2 admin\n  -all      no pages"},
+		{"orders for a terminal", `{"properties":{"a b":{"description":"x\u001b[2J\n* not\tyou"}}}`, "  -\"a b\"  x\\x1b[2J * not you"},
+		{"nothing said", `{"properties":{"level":{"type":"integer"}}}`, ""},
+		{"no schema", "", ""},
+		{"no object", "[1]", ""},
+	} {
+		if got := tui.Arguments(wire.CommandInfo{IO: io, Schema: tt.schema}); got != tt.want {
+			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
+		}
+	}
+}
