@@ -55,7 +55,9 @@ type Call struct {
 
 // Call starts a command with argument words, which it quotes (see QuoteFor).
 // Cancelling the context sends TERM_CMD; a call that has not ended Config.Grace
-// later is given up. The error is a *NoCommandError, ErrTooManyCalls, or why
+// later is given up. A first frame that the host has begun to read is not taken
+// back: while the host reads no more of it, for Config.WriteTimeout at most, Call
+// does not return. The error is a *NoCommandError, ErrTooManyCalls, or why
 // the connection ended.
 func (c *Client) Call(ctx context.Context, name string, args ...string) (*Call, error) {
 	info, err := c.Lookup(name)
@@ -94,7 +96,7 @@ func (c *Client) start(ctx context.Context, info wire.CommandInfo, r Request) (*
 	if t == 0 {
 		t = wire.Text
 	}
-	if err := c.write(t, call.key, r.Payload, call.running); err != nil {
+	if _, err := c.write(ctx, t, call.key, r.Payload, call.running); err != nil {
 		c.forget(call, err)
 		return nil, fmt.Errorf("call %s: %w", info.Name, err)
 	}
@@ -275,9 +277,10 @@ func (call *Call) Wait(ctx context.Context) (Result, error) {
 
 // Send sends a frame to the running command: an answer to a prompt, or data.
 // It returns ErrEnded when the call is over. It waits while the host reads
-// nothing. The payload is not kept.
+// nothing, for Config.WriteTimeout at most. The payload is not kept.
 func (call *Call) Send(t wire.TypeID, payload []byte) error {
-	return call.c.write(t, call.key, payload, call.running)
+	_, err := call.c.write(context.Background(), t, call.key, payload, call.running)
+	return err
 }
 
 // Term asks the command to stop (TERM_CMD). The call goes on until its IDLE.
@@ -294,7 +297,7 @@ func (call *Call) Yield() error { return call.control(wire.YieldCmd) }
 func (call *Call) Resume() error { return call.control(wire.ResumeCmd) }
 
 func (call *Call) control(t wire.TypeID) error {
-	err := call.c.write(t, call.key, nil, call.running)
+	_, err := call.c.write(context.Background(), t, call.key, nil, call.running)
 	if err == ErrEnded {
 		return nil
 	}
@@ -303,7 +306,8 @@ func (call *Call) control(t wire.TypeID) error {
 
 // control sends a control frame to an instance, whether or not it has a call.
 func (c *Client) control(key instanceKey, t wire.TypeID) error {
-	return c.write(t, key, nil, func() error { return nil })
+	_, err := c.write(context.Background(), t, key, nil, func() error { return nil })
+	return err
 }
 
 // running returns ErrEnded when nothing may be sent to the call any more.

@@ -117,12 +117,14 @@ func (c *Client) Caster() *Caster {
 }
 
 // Send sends a cast. It waits only while 1,024 casts are on the way, or while
-// the host reads nothing. After a cast that the host has refused, or could not
-// carry out, Send sends no more and returns why: an error that says which cast
-// it was, counted from 1, and wraps a *CommandError. Casts that followed it and
-// were on the way by then may have been passed on. Other errors are those of
-// Cast; after one of a single cast (its type or size) or of ctx, the next one
-// can be sent. The payload is not kept.
+// the host reads nothing. A cast that the host has begun to read is not taken
+// back when ctx ends: Send then waits for Config.WriteTimeout at most. After a
+// cast that the host has refused, or could not carry out, Send sends no more and
+// returns why: an error that says which cast it was, counted from 1, and wraps a
+// *CommandError. Casts that followed it and were on the way by then may have
+// been passed on. Other errors are those of Cast; after one of a single cast
+// (its type or size) or of ctx, the next one can be sent. The payload is not
+// kept.
 func (s *Caster) Send(ctx context.Context, t wire.TypeID, payload []byte) error {
 	if err := relayable(t); err != nil {
 		return fmt.Errorf("cast: %w", err)
@@ -140,8 +142,27 @@ func (s *Caster) Send(ctx context.Context, t wire.TypeID, payload []byte) error 
 	if err != nil {
 		return err
 	}
-	// A cast that cannot be written ends the connection, and so the Caster.
-	return s.c.write(t, key, payload, func() error { return nil })
+	sent, err := s.c.write(ctx, t, key, payload, func() error { return nil })
+	if !sent {
+		s.takeBack()
+	}
+	return err // of writing itself ends the connection, and so the Caster
+}
+
+// takeBack uncounts the cast that was counted last and has not been sent.
+func (s *Caster) takeBack() {
+	s.mu.Lock()
+	if s.waiting == 0 { // the connection has ended
+		s.mu.Unlock()
+		return
+	}
+	s.waiting--
+	key, last := s.key, s.waiting == 0
+	s.wakeLocked()
+	s.mu.Unlock()
+	if last {
+		s.c.release(key)
+	}
 }
 
 // begin counts a cast and returns the branch to send it on. The branch is the

@@ -304,6 +304,50 @@ func TestCasterOnADeafHost(t *testing.T) {
 	})
 }
 
+// While the host reads nothing, one frame is stuck in the connection. Who waits
+// behind it can go.
+func TestHostReadsNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		read := make(chan struct{})
+		c := dialScript(t, client.Config{}, []string{"cast"}, func(s *clienttest.Session, in *wire.Reader) {
+			<-read
+			for {
+				f, err := in.Next()
+				if err != nil {
+					return
+				}
+				idle(s, f, wire.NoErrors)
+			}
+		})
+		defer c.Close()
+		stuck := make(chan error, 1)
+		go func() { stuck <- c.Cast(t.Context(), wire.Text, []byte("first")) }()
+		synctest.Wait()
+		row := c.Caster()
+		for _, send := range []func(context.Context, wire.TypeID, []byte) error{c.Cast, row.Send, row.Send} {
+			start := time.Now()
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			if err := send(ctx, wire.Text, []byte("not sent")); !errors.Is(err, context.DeadlineExceeded) || time.Since(start) != time.Second {
+				t.Errorf("%v after %v, want the error of the context after 1s", err, time.Since(start))
+			}
+			cancel()
+		}
+		if err := row.Wait(limit(t)); err != nil {
+			t.Errorf("Wait, when nothing was sent: %v", err)
+		}
+		close(read)
+		if err := <-stuck; err != nil {
+			t.Errorf("the cast that was stuck: %v", err)
+		}
+		if err := row.Send(limit(t), wire.Text, []byte("now")); err != nil {
+			t.Errorf("a cast of the row behind those that were not sent: %v", err)
+		}
+		if err := row.Wait(limit(t)); err != nil {
+			t.Errorf("Wait: %v", err)
+		}
+	})
+}
+
 func TestCasterOfManyGoroutines(t *testing.T) {
 	var mu sync.Mutex
 	got := make(map[string]int)

@@ -46,7 +46,7 @@ type Config struct {
 	// QueueBytes bounds each queue; 0 means 1 MiB. See the package comment.
 	QueueBytes int
 	// Stall is for how long a full queue may stop all reading; 0 means 10 s,
-	// less than 0 for ever.
+	// less than 0 for ever. See OnEvent.
 	Stall time.Duration
 	// Grace is how long a call may go on after its context was cancelled and
 	// TERM_CMD was sent; 0 means 3 s (cli 1).
@@ -58,7 +58,10 @@ type Config struct {
 	// OnEvent receives the async frames that arrive once the host is ready,
 	// but for the messages of a Link, one at a time and in order, on a goroutine
 	// that exists while there are any. It may call methods of the client, except
-	// Close. Without it async frames are not kept.
+	// Close; but while it waits for the host it takes no events, and once
+	// QueueBytes of them have arrived the client stops reading, the host's answer
+	// included: for Stall, so for ever if that is less than 0. Who answers much
+	// does it on another goroutine. Without OnEvent async frames are not kept.
 	OnEvent func(Event)
 	// Tap sees every frame first, on the goroutine that reads the connection:
 	// it must be quick, call no method of the client, and not keep the payload.
@@ -112,9 +115,8 @@ type Client struct {
 	// owned by the reader
 	isReady bool
 
-	// writing is held while a frame is written
-	writing  sync.Mutex
-	deadline time.Time // of writes; guarded by writing
+	writing  chan struct{} // holds a token while a frame is written
+	deadline time.Time     // of writes; belongs to who has put the token there
 
 	// wg counts goroutines that are not the reader; Close waits for them
 	wg sync.WaitGroup
@@ -151,6 +153,7 @@ func Dial(ctx context.Context, addr string, cfg Config) (*Client, error) {
 		ready:     make(chan struct{}),
 		done:      make(chan struct{}),
 		hangup:    make(chan struct{}),
+		writing:   make(chan struct{}, 1),
 		receivers: make(map[instanceKey]receiver),
 	}
 	c.events.queue = newQueue(cfg.QueueBytes)
@@ -201,8 +204,9 @@ func (c *Client) Err() error {
 }
 
 // Close ends the connection and every call on it, and waits until the
-// client's goroutines have ended, a running OnEvent included. It may be called
-// twice, but not by OnEvent.
+// client's goroutines have ended. OnEvent gets all that has arrived before: it
+// must not wait for who calls Close, such as for room in a Go channel that
+// nobody empties any more. Close may be called twice, but not by OnEvent.
 func (c *Client) Close() error {
 	c.fail(ErrClosed)
 	<-c.done
@@ -235,15 +239,26 @@ func (c *Client) background(f func()) {
 }
 
 // write sends one frame of a call, unless allowed, which is asked while
-// nothing else can be written, returns an error.
-func (c *Client) write(t wire.TypeID, key instanceKey, payload []byte, allowed func() error) error {
+// nothing else can be written, returns an error. ctx bounds the wait for other
+// frames: of one that is being written a part may be on its way, so it goes on
+// for Config.WriteTimeout. sent is false when the host gets nothing of it.
+func (c *Client) write(ctx context.Context, t wire.TypeID, key instanceKey, payload []byte, allowed func() error) (sent bool, err error) {
 	if len(payload) > wire.MaxPayload {
-		return wire.ErrTooLarge
+		return false, wire.ErrTooLarge
 	}
-	c.writing.Lock()
-	defer c.writing.Unlock()
+	select {
+	case c.writing <- struct{}{}:
+		defer func() { <-c.writing }()
+	default:
+		select {
+		case c.writing <- struct{}{}:
+			defer func() { <-c.writing }()
+		case <-ctx.Done():
+			return false, context.Cause(ctx)
+		}
+	}
 	if err := allowed(); err != nil {
-		return err
+		return false, err
 	}
 	// Moving a deadline costs a timer, so it is moved when half of it is over.
 	if now := time.Now(); c.deadline.Sub(now) < c.cfg.WriteTimeout/2 {
@@ -252,15 +267,15 @@ func (c *Client) write(t wire.TypeID, key instanceKey, payload []byte, allowed f
 	}
 	buf := writeBuffers.Get().(*[]byte)
 	*buf = wire.AppendFrame((*buf)[:0], t, key.cmd, key.branch, payload)
-	_, err := c.conn.Write(*buf)
+	_, err = c.conn.Write(*buf)
 	if cap(*buf) <= burstBuffer {
 		writeBuffers.Put(buf)
 	}
 	if err != nil {
 		c.fail(fmt.Errorf("%w: %w", ErrLost, err))
-		return c.Err()
+		return true, c.Err()
 	}
-	return nil
+	return true, nil
 }
 
 var writeBuffers = sync.Pool{New: func() any { return new([]byte) }}

@@ -42,7 +42,7 @@ func FuzzAsync(f *testing.F) {
 	f.Fuzz(func(t *testing.T, stream []byte) {
 		var events atomic.Int64
 		cfg := Config{QueueBytes: 2048, Stall: 1, OnEvent: func(e Event) { events.Add(1 + int64(e.Lost)) }}.withDefaults()
-		c := &Client{cfg: &cfg, ready: make(chan struct{}), hangup: make(chan struct{}), isReady: true, receivers: make(map[instanceKey]receiver)}
+		c := &Client{cfg: &cfg, ready: make(chan struct{}), hangup: make(chan struct{}), writing: make(chan struct{}, 1), isReady: true, receivers: make(map[instanceKey]receiver)}
 		close(c.ready)
 		near, far := net.Pipe()
 		far.Close() // whatever is written ends the connection

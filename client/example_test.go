@@ -160,7 +160,14 @@ func ExampleClient_AcceptLink() {
 		return
 	}
 	defer c.Close()
-	for peer := range requests {
+	for {
+		var peer wire.Peer
+		select {
+		case peer = <-requests:
+		case <-c.Done(): // nobody will ask any more
+			fmt.Println(c.Err())
+			return
+		}
 		l, err := c.AcceptLink(ctx, peer)
 		if err != nil {
 			continue // withdrawn, perhaps

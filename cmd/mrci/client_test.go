@@ -521,7 +521,7 @@ func TestScreen(t *testing.T) {
 	s.prompt("> ")
 	var news tui.News
 	s.line(news.Lines(client.Event{ID: wire.AsyncCast, Type: wire.Text, Payload: []byte("hi\x1b[2J\n* not you\n")}))
-	s.prompted()
+	s.prompted("", true)
 	s.progress(50, false)
 	s.write("more\n")
 	bar := "[" + strings.Repeat("#", barWidth/2) + strings.Repeat(".", barWidth/2) + "]  50%"

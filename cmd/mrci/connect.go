@@ -30,19 +30,27 @@ func (cmd *connectCmd) Run(a *app) error {
 	defer input.Restore()
 	ctx, cancel := withTimeout(cmd.Session.Timeout)
 	defer cancel(nil)
+	defer a.watchTermination(func() { cancel(errTerminated) })()
 	sh := &shell{
 		app:    a,
 		input:  input,
 		person: input.Terminal() && tui.IsTerminal(a.stdout),
 		screen: &screen{out: a.stdout},
 	}
-	defer a.watchInterrupts(func() {
-		input.Interrupted()
+	interrupted := func() {
 		if !sh.stop.press() && !sh.forgetLine() {
 			cancel(errInterrupted)
 		}
-	})()
-	l, err := a.open(ctx, host, cmd.Session, input, sh.event)
+	}
+	input.OnInterrupt(interrupted)
+	defer a.watchInterrupts(interrupted)()
+	columns := func() int { return tui.Columns(a.stdout) }
+	var want wire.Extensions
+	if sh.person {
+		sh.screen.edit(input.Typed, columns) // a password is read already
+		want = wire.ExtSchema                // for help
+	}
+	l, err := a.open(ctx, host, cmd.Session, input, want, sh.event)
 	if exit, ok := errors.AsType[exitError](err); ok && exit.code == exitLost && cmd.Host == "" {
 		return exitError{exitLost, fmt.Errorf("%w; is a host running? %s starts one", err, a.invocation("host"))}
 	}
@@ -51,7 +59,10 @@ func (cmd *connectCmd) Run(a *app) error {
 	}
 	defer l.Close()
 	sh.link = l
+	sh.news.Advise(sh.offered)
 	if sh.person {
+		sh.edit(columns)
+		defer a.watchResume(input.Resume)()
 		sh.screen.notice(fmt.Sprintf("Connected to %s. Type help for the commands, exit to leave.", l.RemoteAddr()))
 		if l.flags.User == "" {
 			sh.screen.notice("You are not logged in: auth -user NAME does that.")
@@ -80,8 +91,15 @@ type shell struct {
 	leaving atomic.Bool // Ctrl-C was the last thing typed at the prompt
 }
 
-// forgetLine is what Ctrl-C does while a person types a command: the terminal
-// has dropped the line, and the prompt stands there again. It reports false
+// edit makes the screen show what a person types, and again below whatever is
+// shown meanwhile, on a terminal with so many columns.
+func (sh *shell) edit(columns func() int) {
+	sh.screen.edit(sh.input.Typed, columns)
+	sh.input.Edit(sh.screen.redraw, suspend)
+}
+
+// forgetLine is what Ctrl-C does while a person types a command: the line is
+// dropped, and the prompt stands there again. It reports false
 // when the person wants to leave, or there is no prompt.
 func (sh *shell) forgetLine() bool {
 	if !sh.person || sh.leaving.Swap(true) {
@@ -94,8 +112,8 @@ func (sh *shell) loop(ctx context.Context) error {
 	var last error // how the last call ended
 	for {
 		sh.screen.prompt(sh.promptText())
-		text, err := sh.input.Line(ctx)
-		sh.screen.prompted()
+		text, err := sh.input.Command(ctx)
+		sh.screen.prompted(text, err == nil)
 		sh.leaving.Store(false)
 		switch {
 		case err == io.EOF || errors.Is(err, errInterrupted):
@@ -159,7 +177,7 @@ func (sh *shell) line(ctx context.Context, name, args string) (err error, leave 
 		}
 	}
 	if err != nil {
-		return clientError(ctx, err), false
+		return clientError(ctx, sh.advise(err)), false
 	}
 	if err := refuseTransfer(info); err != nil {
 		return err, false
@@ -207,6 +225,25 @@ func (sh *shell) line(ctx context.Context, name, args string) (err error, leave 
 		sh.learn(ctx, info.Name)
 	}
 	return nil, false
+}
+
+// offered reports whether the host offers a command.
+func (sh *shell) offered(command string) bool {
+	_, err := sh.link.Lookup(command)
+	return err == nil
+}
+
+// advise adds to an error what a person can do about it: a command that is not
+// offered may be there for others.
+func (sh *shell) advise(err error) error {
+	unknown, ok := errors.AsType[*client.NoCommandError](err)
+	switch {
+	case !ok || !sh.person || len(unknown.Nearest) > 0:
+		return err
+	case !sh.offered("logout"): // which is for everybody who is logged in
+		return fmt.Errorf("%w; you are not logged in, auth -user NAME does that", err)
+	}
+	return fmt.Errorf("%w; help lists those that you may run", err)
 }
 
 // endLine tells a person that a call has failed, and where to look.
@@ -295,7 +332,7 @@ func (sh *shell) learn(ctx context.Context, behind string) {
 // learnChannels asks for the channels of who has just logged in, and tells of
 // the invites that wait among them.
 func (sh *shell) learnChannels(ctx context.Context) {
-	sh.screen.line(tui.Invites(sh.quietly(ctx, "ls_chs", "-all")))
+	sh.screen.line(sh.news.Invites(sh.quietly(ctx, "ls_chs", "-all")))
 }
 
 // quietly runs a command, shows nothing of it and returns its text.
@@ -391,7 +428,7 @@ func (sh *shell) ask(ctx context.Context, q client.Question) (answer string, err
 	} else {
 		answer, err = sh.input.Line(ctx)
 	}
-	sh.screen.prompted()
+	sh.screen.prompted(answer, err == nil && !q.Hidden)
 	if q.Hidden || err != nil {
 		sh.screen.notice("") // the Return that was typed is not shown, or there was none
 	}
@@ -404,12 +441,16 @@ func (sh *shell) help(name string) error {
 	if name != "" {
 		info, err := sh.link.Lookup(name)
 		if err != nil {
-			return exitError{exitNoCommand, err}
+			return exitError{exitNoCommand, sh.advise(err)}
 		}
-		for _, text := range []string{info.Name + " - " + info.Short, info.IO, info.Long} {
+		for _, text := range []string{info.Name + " - " + info.Short, info.IO} {
 			if text = strings.TrimSpace(text); text != "" {
 				sh.screen.line(tui.Printable(text))
 			}
+		}
+		sh.screen.line(tui.Arguments(info))
+		if text := strings.TrimSpace(info.Long); text != "" {
+			sh.screen.line(tui.Printable(text))
 		}
 		if sh.person && namesPeer(info) {
 			sh.screen.line("Here: " + tui.Printable(peerUsage(info)) + ".")
@@ -447,10 +488,37 @@ type screen struct {
 	midLine  bool   // the last line has no end yet
 	inBar    bool   // the last line is a progress bar
 	promptOn bool
+	typed    func(columns int) string // what has been typed behind the prompt; nil: the terminal shows that
+	columns  func() int               // of the terminal
 }
 
 // Errors of writing are ignored below: without its output an interactive
 // client has nobody to tell.
+
+// edit makes the screen show what is typed behind a prompt.
+func (s *screen) edit(typed func(columns int) string, columns func() int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.typed, s.columns = typed, columns
+}
+
+// putLocked writes text. A terminal that hands over each key does not go back
+// to the first column by itself.
+func (s *screen) putLocked(text string) {
+	if s.typed != nil {
+		text = strings.ReplaceAll(text, "\n", "\r\n")
+	}
+	io.WriteString(s.out, text)
+}
+
+// promptLocked returns the prompt with what has been typed behind it.
+func (s *screen) promptLocked() string {
+	if s.typed == nil {
+		return s.asking
+	}
+	columns := max(s.columns(), 1)
+	return s.asking + s.typed(max(columns-tui.Width(s.asking)%columns, 2))
+}
 
 // write shows text as it is.
 func (s *screen) write(text string) {
@@ -464,10 +532,10 @@ func (s *screen) writeLocked(text string) {
 		return
 	}
 	if s.inBar {
-		fmt.Fprintln(s.out)
+		s.putLocked("\n")
 		s.inBar = false
 	}
-	io.WriteString(s.out, text)
+	s.putLocked(text)
 	s.midLine = !strings.HasSuffix(text, "\n")
 }
 
@@ -479,14 +547,23 @@ func (s *screen) line(text string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.promptOn {
-		io.WriteString(s.out, "\r\x1b[K") // the line is shown again below
+		s.putLocked("\r\x1b[K") // the line is shown again below
 	} else if s.midLine {
-		io.WriteString(s.out, "\n")
+		s.putLocked("\n")
 	}
 	s.midLine = false
 	s.writeLocked(strings.TrimRight(text, "\r\n") + "\n")
 	if s.promptOn {
-		io.WriteString(s.out, s.asking)
+		s.putLocked(s.promptLocked())
+	}
+}
+
+// redraw shows the prompt again with what has been typed.
+func (s *screen) redraw() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.promptOn {
+		s.putLocked("\r\x1b[K" + s.promptLocked())
 	}
 }
 
@@ -498,7 +575,7 @@ func (s *screen) endLine() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.midLine || s.inBar {
-		fmt.Fprintln(s.out)
+		s.putLocked("\n")
 	}
 	s.midLine, s.inBar = false, false
 }
@@ -512,7 +589,7 @@ func (s *screen) prompt(text string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.asking, s.promptOn = text, true
-	io.WriteString(s.out, text)
+	s.putLocked(text)
 }
 
 // again shows the prompt on a new line, below a hint. It reports false when
@@ -521,14 +598,20 @@ func (s *screen) again(hint string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.promptOn {
-		fmt.Fprintf(s.out, "\n%s\n%s", hint, s.asking)
+		s.putLocked("\n" + hint + "\n" + s.asking)
 	}
 	return s.promptOn
 }
 
-func (s *screen) prompted() {
+// prompted takes the prompt for answered. shown says that the answer, which a
+// person has typed, is to be seen; where the terminal has not done that it is
+// shown as a whole.
+func (s *screen) prompted(answer string, shown bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.promptOn && shown && s.typed != nil {
+		s.putLocked("\r\x1b[K" + s.asking + tui.Printable(answer) + "\n")
+	}
 	s.promptOn = false
 }
 
@@ -537,15 +620,15 @@ func (s *screen) progress(done int, last bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.midLine {
-		fmt.Fprintln(s.out)
+		s.putLocked("\n")
 		s.midLine = false
 	}
 	done = min(done, 100)
 	filled := done * barWidth / 100
-	fmt.Fprintf(s.out, "\r[%s%s] %3d%%", strings.Repeat("#", filled), strings.Repeat(".", barWidth-filled), done)
+	s.putLocked(fmt.Sprintf("\r[%s%s] %3d%%", strings.Repeat("#", filled), strings.Repeat(".", barWidth-filled), done))
 	s.inBar = true
 	if last {
-		fmt.Fprintln(s.out)
+		s.putLocked("\n")
 		s.inBar = false
 	}
 }

@@ -54,8 +54,9 @@ func (s *terminal) expect(t *testing.T, ctx context.Context, text string) {
 	}
 }
 
-// startShell lets a person type commands for a host.
-func startShell(t *testing.T, ctx context.Context, h *clienttest.Host) (keys io.WriteCloser, out *terminal, ended <-chan error) {
+// startShell lets a person type commands for a host. prepare may change the
+// shell before it begins.
+func startShell(t *testing.T, ctx context.Context, h *clienttest.Host, prepare ...func(*shell)) (keys io.WriteCloser, out *terminal, ended <-chan error) {
 	t.Helper()
 	typed, keys := io.Pipe()
 	out = &terminal{written: make(chan struct{}, 1)}
@@ -65,12 +66,16 @@ func startShell(t *testing.T, ctx context.Context, h *clienttest.Host) (keys io.
 		person: true,
 		screen: &screen{out: out},
 	}
-	l, err := sh.app.open(ctx, h.Addr, sessionFlags{PasswordFD: -1, NewPasswordFD: -1}, sh.input, sh.event)
+	l, err := sh.app.open(ctx, h.Addr, sessionFlags{PasswordFD: -1, NewPasswordFD: -1}, sh.input, wire.ExtSchema, sh.event)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { l.Close() })
 	sh.link = l
+	sh.news.Advise(sh.offered)
+	for _, f := range prepare {
+		f(sh)
+	}
 	end := make(chan error, 1)
 	go func() { end <- sh.loop(ctx) }()
 	return keys, out, end
@@ -136,6 +141,69 @@ func TestConnectShowsNews(t *testing.T) {
 	keys.Close()
 	if strings.Contains(out.text, "-------") {
 		t.Errorf("what the client asks for itself is shown: %q", out.text)
+	}
+}
+
+// What a person has typed is seen again below news, but for what is hidden, and
+// is sent as a whole, however long it is.
+func TestConnectKeepsWhatIsTyped(t *testing.T) {
+	noLeaks(t)
+	asked, cast := make(chan struct{}), make(chan struct{})
+	h := clienttest.Start(t, clienttest.Options{Commands: []clienttest.Command{
+		command("ask", func(i *clienttest.Instance) wire.ReturnCode {
+			i.Reply(wire.PrivText, []byte("secret?"))
+			<-asked
+			i.Send(wire.Text, wire.CmdID(wire.AsyncCast), 0, []byte("two"))
+			for f := range i.In {
+				i.Text(fmt.Sprintf("got %d bytes\n", len(f.Payload)))
+				return wire.NoErrors
+			}
+			return 0
+		}),
+		command("later", func(i *clienttest.Instance) wire.ReturnCode {
+			go func() {
+				<-cast
+				i.Send(wire.Text, wire.CmdID(wire.AsyncCast), 0, []byte("one"))
+			}()
+			return wire.NoErrors
+		}),
+		command("count", func(i *clienttest.Instance) wire.ReturnCode {
+			i.Text(fmt.Sprintf("%d bytes\n", len(i.First.Payload)))
+			return wire.NoErrors
+		}),
+	}})
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	keys, out, ended := startShell(t, ctx, h, func(sh *shell) { sh.edit(func() int { return 20 }) })
+
+	out.expect(t, ctx, "> ")
+	io.WriteString(keys, "later\r")
+	out.expect(t, ctx, "\r\x1b[K> later\r\n> ")
+	io.WriteString(keys, "count half typ")
+	out.expect(t, ctx, "> count half typ")
+	close(cast)
+	out.expect(t, ctx, "\r\x1b[K[CAST] one\r\n> count half typ")
+	io.WriteString(keys, "o\x7fed"+strings.Repeat("x", 5000))
+	out.expect(t, ctx, "\r\x1b[K> xxxxx")
+	io.WriteString(keys, "\r")
+	out.expect(t, ctx, "\r\x1b[K> count half typedxxxxx")
+	out.expect(t, ctx, "x\r\n5010 bytes\r\n> ")
+
+	io.WriteString(keys, "ask\r")
+	out.expect(t, ctx, "secret? ")
+	io.WriteString(keys, "hush")
+	out.expect(t, ctx, "\r\x1b[Ksecret? ") // the keys have been read
+	close(asked)
+	out.expect(t, ctx, "\r\x1b[K[CAST] two\r\nsecret? ")
+	io.WriteString(keys, "!\r")
+	out.expect(t, ctx, "\r\ngot 5 bytes\r\n> ")
+	io.WriteString(keys, "exit\r")
+	if err := <-ended; err != nil {
+		t.Errorf("the shell ended with %v", err)
+	}
+	keys.Close()
+	if strings.Contains(out.text, "hush") {
+		t.Errorf("what is hidden is shown: %q", out.text)
 	}
 }
 
@@ -258,6 +326,7 @@ func TestConnectTellsOfInvites(t *testing.T) {
 	h := clienttest.Start(t, clienttest.Options{Commands: []clienttest.Command{
 		command("auth", func(*clienttest.Instance) wire.ReturnCode { return wire.NoErrors }),
 		command("logout", func(*clienttest.Instance) wire.ReturnCode { return wire.NoErrors }),
+		command("accept_ch", func(*clienttest.Instance) wire.ReturnCode { return wire.NoErrors }),
 		command("ls_chs", func(i *clienttest.Instance) wire.ReturnCode {
 			i.Text("channel_id    channel_name    pending_invite    access_level\n" +
 				"-------       -------         -------           -------\n" +
@@ -283,6 +352,59 @@ func TestConnectTellsOfInvites(t *testing.T) {
 	if strings.Contains(out.text, "-------") {
 		t.Errorf("what the client asks for itself is shown: %q", out.text)
 	}
+}
+
+// A person who types a command that is not offered reads what to do about it.
+func TestConnectNoSuchCommand(t *testing.T) {
+	noLeaks(t)
+	logout := command("logout", func(*clienttest.Instance) wire.ReturnCode { return wire.NoErrors })
+	for _, tt := range []struct {
+		name     string
+		commands []clienttest.Command
+		typed    string
+		shown    string
+	}{
+		{"not logged in", nil, "cast hello", `mrci: no command "cast"; you are not logged in, auth -user NAME does that`},
+		{"logged in", []clienttest.Command{logout}, "cast hello", `mrci: no command "cast"; help lists those that you may run`},
+		{"mistyped", []clienttest.Command{logout}, "loguot", `mrci: no command "loguot"; nearest: logout`},
+		{"help", []clienttest.Command{logout}, "help cast", `mrci: no command "cast"; help lists those that you may run`},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			h := clienttest.Start(t, clienttest.Options{Commands: tt.commands})
+			ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+			defer cancel()
+			keys, out, ended := startShell(t, ctx, h)
+			out.expect(t, ctx, "> ")
+			fmt.Fprintln(keys, tt.typed)
+			out.expect(t, ctx, tt.shown+"\n")
+			out.expect(t, ctx, "> ")
+			fmt.Fprintln(keys, "exit")
+			if err := <-ended; err != nil {
+				t.Errorf("the shell ended with %v", err)
+			}
+			keys.Close()
+		})
+	}
+}
+
+// Help says what the arguments mean, if the host tells.
+func TestConnectExplainsArguments(t *testing.T) {
+	noLeaks(t)
+	c := command("set_member_level", func(*clienttest.Instance) wire.ReturnCode { return wire.NoErrors })
+	c.Info.Short, c.Info.IO, c.Info.Long = "set a level", "[-user (text) -level (int)]/[]", "More."
+	c.Info.Schema = `{"properties":{"level":{"description":"1 owner, 2 admin"},"user":{"description":"whose"}}}`
+	h := clienttest.Start(t, clienttest.Options{Grant: wire.ExtSchema, Commands: []clienttest.Command{c}})
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	keys, out, ended := startShell(t, ctx, h)
+	out.expect(t, ctx, "> ")
+	fmt.Fprintln(keys, "help set_member_level")
+	out.expect(t, ctx, "set_member_level - set a level\n[-user (text) -level (int)]/[]\n  -user   whose\n  -level  1 owner, 2 admin\nMore.\n> ")
+	fmt.Fprintln(keys, "exit")
+	if err := <-ended; err != nil {
+		t.Errorf("the shell ended with %v", err)
+	}
+	keys.Close()
 }
 
 // A listing that a person asks for is shown, and teaches names too.

@@ -10,6 +10,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"mrci.dev/mrci/client"
@@ -30,6 +31,7 @@ const (
 var (
 	errTimeUp      = errors.New("time is up")
 	errInterrupted = errors.New("interrupted")
+	errTerminated  = errors.New("terminated")
 )
 
 // sessionFlags name a user and say whom to trust (cli 1).
@@ -53,8 +55,9 @@ type link struct {
 	password, newPassword string // from outside; empty: ask
 }
 
-// open connects to a host and logs in. Errors have their exit status.
-func (a *app) open(ctx context.Context, host string, flags sessionFlags, input *tui.Input, onEvent func(client.Event)) (*link, error) {
+// open connects to a host, asks it for extensions and logs in. Errors have their
+// exit status.
+func (a *app) open(ctx context.Context, host string, flags sessionFlags, input *tui.Input, want wire.Extensions, onEvent func(client.Event)) (*link, error) {
 	addr, err := client.Address(host)
 	if err != nil {
 		return nil, exitError{exitUsage, err}
@@ -76,6 +79,7 @@ func (a *app) open(ctx context.Context, host string, flags sessionFlags, input *
 	}
 	l.Client, err = client.Dial(ctx, addr, client.Config{
 		App:        "mrci " + version(),
+		Extensions: want,
 		AllowPlain: flags.Plain,
 		Pin:        flags.Pin,
 		VerifyKey:  func(addr, fingerprint string) error { return l.verify(ctx, addr, fingerprint) },
@@ -102,8 +106,8 @@ func clientError(ctx context.Context, err error) error {
 	switch cause := context.Cause(ctx); {
 	case errors.Is(cause, errTimeUp):
 		return exitError{exitTimeUp, errTimeUp}
-	case errors.Is(cause, errInterrupted):
-		return exitError{int(wire.Aborted), errInterrupted}
+	case errors.Is(cause, errInterrupted), errors.Is(cause, errTerminated):
+		return exitError{int(wire.Aborted), cause}
 	}
 	var (
 		noCommand *client.NoCommandError
@@ -306,12 +310,34 @@ func withTimeout(timeout time.Duration) (context.Context, context.CancelCauseFun
 // watchInterrupts calls f for each Ctrl-C until stop is called, which waits
 // for a running f.
 func (a *app) watchInterrupts(f func()) (stop func()) {
-	signals := a.interrupts
-	own := make(chan os.Signal, 3)
-	if signals == nil {
-		signal.Notify(own, os.Interrupt)
-		signals = own
+	if a.interrupts != nil {
+		return watch(a.interrupts, f)
 	}
+	return watchSignals(f, os.Interrupt)
+}
+
+// watchTermination does so for the signal that asks the program to end, and
+// watchResume for the one that goes on with it, where there is one.
+func (a *app) watchTermination(f func()) (stop func()) { return watchSignals(f, syscall.SIGTERM) }
+
+func (a *app) watchResume(f func()) (stop func()) { return watchSignals(f, resumeSignals...) }
+
+func watchSignals(f func(), which ...os.Signal) (stop func()) {
+	if len(which) == 0 { // Notify would mean all
+		return func() {}
+	}
+	signals := make(chan os.Signal, 3)
+	signal.Notify(signals, which...)
+	end := watch(signals, f)
+	return func() {
+		signal.Stop(signals)
+		end()
+	}
+}
+
+// watch calls f for each signal until stop is called, which waits for a
+// running f.
+func watch(signals <-chan os.Signal, f func()) (stop func()) {
 	quit, ended := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(ended)
@@ -325,7 +351,6 @@ func (a *app) watchInterrupts(f func()) (stop func()) {
 		}
 	}()
 	return func() {
-		signal.Stop(own)
 		close(quit)
 		<-ended
 	}

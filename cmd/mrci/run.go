@@ -44,13 +44,14 @@ func (cmd *runCmd) Run(a *app) error {
 	ctx, cancel := withTimeout(cmd.Session.Timeout)
 	defer cancel(nil)
 	var stop stopper
-	defer a.watchInterrupts(func() {
-		input.Interrupted()
+	interrupted := func() {
 		if !stop.press() {
 			cancel(errInterrupted)
 		}
-	})()
-	l, err := a.open(ctx, cmd.Host, cmd.Session, input, nil)
+	}
+	input.OnInterrupt(interrupted)
+	defer a.watchInterrupts(interrupted)()
+	l, err := a.open(ctx, cmd.Host, cmd.Session, input, 0, nil)
 	if err != nil {
 		return err
 	}

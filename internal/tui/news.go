@@ -25,6 +25,7 @@ type News struct {
 	channels map[wire.ChannelID]*channelNames
 	users    map[wire.UserID]string
 	peers    map[wire.SessionID]*peer
+	may      func(command string) bool // nil: all
 }
 
 type channelNames struct {
@@ -160,7 +161,7 @@ func (n *News) memberLocked(id wire.AsyncID, m *wire.Member) string {
 	case id != wire.AsyncInvitedToCh:
 		return fmt.Sprintf("%s a member of %s now, level %s", n.subjectLocked(m.User, "are", "is"), name, m.Level)
 	case m.User == n.me:
-		return invited(m.ChannelName)
+		return n.invitedLocked(m.ChannelName)
 	}
 	return n.subjectLocked(m.User, "are", "is") + " invited to " + name
 }
@@ -187,13 +188,40 @@ func (c *channelNames) invite(user wire.UserID, waits bool) {
 }
 
 // invited tells a person of an invite, and how to answer it.
-func invited(channel string) string {
+func (n *News) invitedLocked(channel string) string {
 	name, argument := word(channel), ""
+	if !n.mayLocked("accept_ch") {
+		return "you are invited to " + name + ", but may not run accept_ch; an administrator can allow it (add_ranked_cmd)"
+	}
 	if name == channel { // it can be typed
 		argument = " -ch_name " + client.QuoteValue(channel)
 	}
 	return "you are invited to " + name + ": accept_ch" + argument + " joins, decline_ch" + argument + " declines"
 }
+
+// Invites tells of the invites in the output of ls_chs that wait for an answer,
+// a line each; without a line feed behind the last.
+func (n *News) Invites(text string) string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	var lines []string
+	for row := range tableRows(text) {
+		if name := row["channel_name"]; row["pending_invite"] == "1" && name != "" {
+			lines = append(lines, "* "+n.invitedLocked(name))
+		}
+	}
+	return strings.Join(lines, "\n")
+}
+
+// Advise tells which commands the person may run, so that no others are
+// advised; until then it is all of them. may is called while an event is told.
+func (n *News) Advise(may func(command string) bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.may = may
+}
+
+func (n *News) mayLocked(command string) bool { return n.may == nil || n.may(command) }
 
 // statusLocked is PEER_STAT: a peer came, changed what it has open, or left.
 func (n *News) statusLocked(v *wire.PeerStatus) string {
@@ -247,6 +275,9 @@ func (n *News) peerLocked(t wire.TypeID, v *wire.Peer) string {
 	case t == wire.P2PRequest:
 		p.linked = true
 		typed := n.typedLocked(v.Session)
+		if !n.mayLocked("p2p_open") {
+			return who + " asks for a peer link, but you may not run p2p_open; an administrator can allow it (add_ranked_cmd)"
+		}
 		return who + " asks for a peer link: p2p_open " + typed + " accepts, p2p_close " + typed + " declines"
 	case known && renamed:
 		return before + " is now " + who

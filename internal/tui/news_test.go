@@ -2,6 +2,7 @@ package tui_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"unicode"
@@ -241,7 +242,7 @@ func TestInvites(t *testing.T) {
 			t.Errorf("pending_invite %s, then removed: %q, want %q", pending, got, want)
 		}
 	}
-	if got := tui.Invites(channelList); got != "" {
+	if got := n.Invites(channelList); got != "" {
 		t.Errorf("of a list without one: %q", got)
 	}
 	list := "channel_id    channel_name    pending_invite    access_level\n" +
@@ -251,8 +252,43 @@ func TestInvites(t *testing.T) {
 		"7             -odd            1                 4\n"
 	want := "* you are invited to chess: accept_ch -ch_name chess joins, decline_ch -ch_name chess declines\n" +
 		"* you are invited to -odd: accept_ch -ch_name \"-odd\" joins, decline_ch -ch_name \"-odd\" declines"
-	if diff := cmp.Diff(want, tui.Invites(list)); diff != "" {
+	if diff := cmp.Diff(want, n.Invites(list)); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
+// A person is not advised to run what the host does not offer.
+func TestAdvise(t *testing.T) {
+	me := wire.UserID{3}
+	events := []client.Event{
+		{ID: wire.AsyncInvitedToCh, Type: wire.ChMemberInfo, Value: &wire.Member{User: me, Name: "me", Channel: 6, ChannelName: "chess"}},
+		{ID: wire.AsyncP2P, Type: wire.P2PRequest, Value: &wire.Peer{Session: wire.SessionID{1}, Name: "ida"}},
+	}
+	const list = "channel_name    pending_invite\n-------         -------\nchess           1\n"
+	for _, tt := range []struct {
+		offered []string
+		want    []string
+	}{
+		{[]string{"accept_ch", "p2p_open"}, []string{
+			"* you are invited to chess: accept_ch -ch_name chess joins, decline_ch -ch_name chess declines",
+			"* ida asks for a peer link: p2p_open ida accepts, p2p_close ida declines",
+		}},
+		{nil, []string{
+			"* you are invited to chess, but may not run accept_ch; an administrator can allow it (add_ranked_cmd)",
+			"* ida asks for a peer link, but you may not run p2p_open; an administrator can allow it (add_ranked_cmd)",
+		}},
+	} {
+		var n tui.News
+		n.Lines(client.Event{ID: wire.AsyncSysMsg, Type: wire.MyInfo, Value: &wire.Account{Peer: wire.Peer{User: me, Name: "me"}}})
+		n.Advise(func(command string) bool { return slices.Contains(tt.offered, command) })
+		for i, e := range events {
+			if got := n.Lines(e); got != tt.want[i] {
+				t.Errorf("%v offered: %q, want %q", tt.offered, got, tt.want[i])
+			}
+		}
+		if got := n.Invites(list); got != tt.want[0] {
+			t.Errorf("%v offered: %q, want %q", tt.offered, got, tt.want[0])
+		}
 	}
 }
 

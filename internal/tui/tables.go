@@ -1,20 +1,6 @@
 package tui
 
-import (
-	"strings"
-)
-
-// Invites tells of the invites in the output of ls_chs that wait for an answer,
-// a line each; without a line feed behind the last.
-func Invites(text string) string {
-	var lines []string
-	for row := range tableRows(text) {
-		if name := row["channel_name"]; row["pending_invite"] == "1" && name != "" {
-			lines = append(lines, "* "+invited(name))
-		}
-	}
-	return strings.Join(lines, "\n")
-}
+import "strings"
 
 // Opened is what the output of ls_open_chs says: how many sub-channels are open
 // for casting, and a line for each in which the session may only listen,
