@@ -83,7 +83,7 @@ func TestOrder(t *testing.T) {
 				group.Go(func() {
 					for number := range each {
 						frame := numbered(sender, number, 1+random.IntN(1<<random.IntN(21)))
-						switch queue := random.IntN(5); queue {
+						switch queue := random.IntN(6); queue {
 						case 0, 1:
 							queued := c.Append
 							if queue == 1 {
@@ -112,6 +112,12 @@ func TestOrder(t *testing.T) {
 								return
 							}
 							o.Release()
+						case 5: // a frame that is in two pieces stays whole
+							cut := random.IntN(len(frame) + 1)
+							if err := c.AppendBoth(frame[:cut], frame[cut:]); err != nil {
+								t.Errorf("queue: %v", err)
+								return
+							}
 						}
 						switch random.IntN(4) {
 						case 0:
@@ -328,6 +334,7 @@ func TestSlowConsumer(t *testing.T) {
 			checkError(t, c.Cause(), conn.ErrSlowConsumer)
 			checkError(t, c.Append(frame), conn.ErrClosed)
 			checkError(t, c.AppendShared(frame), conn.ErrClosed)
+			checkError(t, c.AppendBoth(frame, frame), conn.ErrClosed)
 			c.Flush()
 			c.Kick()
 			if c.Queued() != 0 || c.Congested() {
@@ -835,6 +842,7 @@ func TestEmptyAppend(t *testing.T) {
 	c, _ := connect(t, pipe, cfg)
 	checkError(t, c.Append(nil), nil)
 	checkError(t, c.AppendShared(nil), nil)
+	checkError(t, c.AppendBoth(nil, nil), nil)
 	c.Flush()
 	if c.Queued() != 0 {
 		t.Errorf("Queued() = %d for nothing", c.Queued())
