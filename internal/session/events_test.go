@@ -275,3 +275,74 @@ func TestRanksMeet(t *testing.T) {
 		}
 	}
 }
+
+// onLine is a log that calls a function when it has a text, once.
+type onLine struct {
+	text string
+	call func()
+	once sync.Once
+}
+
+func (o *onLine) Write(line []byte) (int, error) {
+	if bytes.Contains(line, []byte(o.text)) {
+		o.once.Do(o.call)
+	}
+	return len(line), nil
+}
+
+// TestRanksChangeAgain: what a call leaves behind that ends because its command
+// goes away looks at ranks which have changed once more by then. The list of the
+// client ends as that of the session all the same.
+func TestRanksChangeAgain(t *testing.T) {
+	var s *server
+	ranks := func(rank wire.Rank) {
+		s.registry.SetRanks(registry.Ranks{{Module: registry.BuiltinModule, Command: "extra"}: rank})
+	}
+	release := make(chan struct{})
+	s = serve(t, func(s *server) {
+		// The line of the first IDLE: the owner writes it itself, before it goes on
+		// with what is left.
+		again := &onLine{text: "branch=5 bytes=2", call: func() { ranks(3) }}
+		s.log = slog.New(slog.NewTextHandler(again, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	}, &module.Command{
+		Name: "extra", Class: module.Ranked, Short: "s", Long: "l",
+		Run: func(ctx context.Context, c *module.Call) error {
+			if err := c.Text(ctx, "begin"); err != nil {
+				return err
+			}
+			<-release
+			return nil
+		},
+	})
+	t.Cleanup(func() { close(release) })
+	ranks(3)
+	c := s.connect()
+	names := s.commandNames()
+	c.Call("login", "-rank 3")
+	fence(t, c)
+	extra := c.ID("extra")
+	c.Send(wire.Text, extra, 5, "")
+	c.UntilType(wire.Text)
+	c.Send(wire.KillCmd, extra, 5, "")
+	c.Send(wire.Text, extra, 5, "") // the next call, when this one is over
+	fence(t, c)
+	ranks(2)
+	for range 2 { // the second of them for the change in between
+		if err := s.bus.Request(t.Context(), bus.Everybody(), bus.Event{Async: wire.AsyncCmdRanksChg}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	listed := true
+	got := events(c, names, fence(t, c))
+	for _, what := range got {
+		switch what {
+		case "ADD extra":
+			listed = true
+		case "RM extra":
+			listed = false
+		}
+	}
+	if !listed {
+		t.Errorf("the session is offered the command, and the client was told %s", strings.Join(got, ", "))
+	}
+}
