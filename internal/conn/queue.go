@@ -404,6 +404,7 @@ func (q *sendQueue) gather() bool {
 		out = append(out, p.b...)
 		q.held += len(p.b) + pieceOverhead
 		p.release()
+		p.b = nil // of up to the whole bound, which the queue may fill again meanwhile
 	}
 	q.rest = out
 	return true

@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -835,6 +836,30 @@ func TestIdleKeepsNothing(t *testing.T) {
 		}
 		c.End(conn.ErrClosed)
 	}
+}
+
+// What has been written is kept no longer while the writer stands behind it: a
+// queue that is full of small pieces holds no more memory than its bound.
+func TestWrittenIsKeptNoLonger(t *testing.T) {
+	cfg, _ := config(pipe)
+	c, client := connect(t, pipe, cfg)
+	const size, pieces = 20 << 10, 12
+	var held []weak.Pointer[byte]
+	for range pieces {
+		frame := frames(size)
+		held = append(held, weak.Make(&frame[0]))
+		checkError(t, c.AppendShared(frame), nil)
+	}
+	c.Flush()
+	// So much has left whole writes, and the next stands.
+	if _, err := io.ReadFull(client, make([]byte, pieces/2*size+1)); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "half of it is kept no longer", func() bool {
+		runtime.GC()
+		return !slices.ContainsFunc(held[:pieces/2], func(p weak.Pointer[byte]) bool { return p.Value() != nil })
+	})
+	c.End(conn.ErrClosed)
 }
 
 func TestEmptyAppend(t *testing.T) {
