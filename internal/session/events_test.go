@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"mrci.dev/mrci/internal/bus"
+	"mrci.dev/mrci/internal/host/hosttest"
 	"mrci.dev/mrci/internal/registry"
 	"mrci.dev/mrci/module"
 	"mrci.dev/mrci/wire"
@@ -344,5 +345,43 @@ func TestRanksChangeAgain(t *testing.T) {
 	}
 	if !listed {
 		t.Errorf("the session is offered the command, and the client was told %s", strings.Join(got, ", "))
+	}
+}
+
+// TestRenamesMeet: two sessions of a user that change what is said of the user,
+// at once, do not wait for each other either.
+func TestRenamesMeet(t *testing.T) {
+	waited := &notice{text: "did not answer"}
+	change := func(name string, id wire.AsyncID, payload func(wire.UserID) wire.Payload) *module.Command {
+		return &module.Command{Name: name, Class: module.Exempt, Short: "s", Long: "l", Run: func(ctx context.Context, c *module.Call) error {
+			return c.Async(ctx, id, payload(c.Session().User.ID))
+		}}
+	}
+	s := serve(t, func(s *server) {
+		s.limits.SettleTimeout = time.Hour
+		s.log = slog.New(slog.NewTextHandler(waited, nil))
+	},
+		change("rename", wire.AsyncUserRenamed, func(id wire.UserID) wire.Payload { return &wire.UserRenamed{User: id, Name: "other"} }),
+		change("display", wire.AsyncDispRenamed, func(id wire.UserID) wire.Payload { return &wire.DispRenamed{User: id, Display: "Other"} }),
+		change("email", wire.AsyncRWMyInfo, func(id wire.UserID) wire.Payload { return &wire.UserRef{User: id} }),
+	)
+	a, b := s.connect(), s.connect()
+	for _, c := range []*hosttest.Client{a, b} {
+		c.Call("login", "-rank 3")
+		fence(t, c)
+	}
+	for _, name := range []string{"rename", "display", "email"} {
+		id := a.ID(name)
+		for range 100 {
+			a.Send(wire.Text, id, 0, "")
+			b.Send(wire.Text, id, 0, "")
+			for _, c := range []*hosttest.Client{a, b} { // behind the line in the log
+				frames := c.UntilIdle(id, 0)
+				wantKinds(t, frames[len(frames)-1:], "IDLE 1")
+			}
+			if waited.seen.Load() {
+				t.Fatalf("%s: they wait for each other", name)
+			}
+		}
 	}
 }
