@@ -162,6 +162,25 @@ func (c *Conn) AppendShared(b []byte) error {
 	return q.added(q.shareLocked(b, nil))
 }
 
+// AppendBoth is Append for the frames in b and AppendShared for what follows them,
+// in one step: a frame that begins in the one and ends in the other stays whole,
+// whatever others queue.
+func (c *Conn) AppendBoth(b, shared []byte) error {
+	if len(b) == 0 {
+		return c.AppendShared(shared)
+	}
+	if len(shared) == 0 {
+		return c.Append(b)
+	}
+	q := &c.queue
+	q.mu.Lock()
+	if q.full || q.sealed {
+		q.mu.Unlock()
+		return ErrClosed
+	}
+	return q.added(q.copyLocked(b) + q.shareLocked(shared, nil))
+}
+
 // shareLocked queues b without a copy, and returns what it costs. memory is
 // released when b has been written or dropped; nil: nobody uses it again.
 func (q *sendQueue) shareLocked(b []byte, memory interface{ Release() }) int {
@@ -387,6 +406,7 @@ func (q *sendQueue) gather() bool {
 		out = append(out, p.b...)
 		q.held += len(p.b) + pieceOverhead
 		p.release()
+		p.b = nil // of up to the whole bound, which the queue may fill again meanwhile
 	}
 	q.rest = out
 	return true

@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -83,7 +84,7 @@ func TestOrder(t *testing.T) {
 				group.Go(func() {
 					for number := range each {
 						frame := numbered(sender, number, 1+random.IntN(1<<random.IntN(21)))
-						switch queue := random.IntN(5); queue {
+						switch queue := random.IntN(6); queue {
 						case 0, 1:
 							queued := c.Append
 							if queue == 1 {
@@ -112,6 +113,12 @@ func TestOrder(t *testing.T) {
 								return
 							}
 							o.Release()
+						case 5: // a frame that is in two pieces stays whole
+							cut := random.IntN(len(frame) + 1)
+							if err := c.AppendBoth(frame[:cut], frame[cut:]); err != nil {
+								t.Errorf("queue: %v", err)
+								return
+							}
 						}
 						switch random.IntN(4) {
 						case 0:
@@ -328,6 +335,7 @@ func TestSlowConsumer(t *testing.T) {
 			checkError(t, c.Cause(), conn.ErrSlowConsumer)
 			checkError(t, c.Append(frame), conn.ErrClosed)
 			checkError(t, c.AppendShared(frame), conn.ErrClosed)
+			checkError(t, c.AppendBoth(frame, frame), conn.ErrClosed)
 			c.Flush()
 			c.Kick()
 			if c.Queued() != 0 || c.Congested() {
@@ -830,11 +838,36 @@ func TestIdleKeepsNothing(t *testing.T) {
 	}
 }
 
+// What has been written is kept no longer while the writer stands behind it: a
+// queue that is full of small pieces holds no more memory than its bound.
+func TestWrittenIsKeptNoLonger(t *testing.T) {
+	cfg, _ := config(pipe)
+	c, client := connect(t, pipe, cfg)
+	const size, pieces = 20 << 10, 12
+	var held []weak.Pointer[byte]
+	for range pieces {
+		frame := frames(size)
+		held = append(held, weak.Make(&frame[0]))
+		checkError(t, c.AppendShared(frame), nil)
+	}
+	c.Flush()
+	// So much has left whole writes, and the next stands.
+	if _, err := io.ReadFull(client, make([]byte, pieces/2*size+1)); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "half of it is kept no longer", func() bool {
+		runtime.GC()
+		return !slices.ContainsFunc(held[:pieces/2], func(p weak.Pointer[byte]) bool { return p.Value() != nil })
+	})
+	c.End(conn.ErrClosed)
+}
+
 func TestEmptyAppend(t *testing.T) {
 	cfg, _ := config(pipe)
 	c, _ := connect(t, pipe, cfg)
 	checkError(t, c.Append(nil), nil)
 	checkError(t, c.AppendShared(nil), nil)
+	checkError(t, c.AppendBoth(nil, nil), nil)
 	c.Flush()
 	if c.Queued() != 0 {
 		t.Errorf("Queued() = %d for nothing", c.Queued())

@@ -24,11 +24,17 @@ func (s *Session) Receive(d bus.Delivery) {
 // event acts on what another session has caused (protocol 5).
 func (s *Session) event(d bus.Delivery) {
 	if s.settling != nil {
-		if d.Async == wire.AsyncCmdRanksChg {
-			// Nothing is under way, and what begins looks at the registry. Two
-			// sessions that have changed ranks do not wait for each other.
+		// Two sessions that have changed the same do not wait for each other.
+		switch d.Async {
+		case wire.AsyncCmdRanksChg:
+			// Nothing is under way, and what begins looks at the registry.
 			s.entitle()
 			s.afterOverride(d.Answer)
+			d.Answer = func() {}
+		case wire.AsyncDispRenamed, wire.AsyncUserRenamed, wire.AsyncRWMyInfo:
+			// It takes no right from anybody, and nothing begins before the
+			// account has been read again.
+			d.Answer()
 			d.Answer = func() {}
 		}
 		s.held = append(s.held, d) // bounded as events are

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"mrci.dev/mrci/internal/bus"
+	"mrci.dev/mrci/internal/host/hosttest"
 	"mrci.dev/mrci/internal/registry"
 	"mrci.dev/mrci/module"
 	"mrci.dev/mrci/wire"
@@ -272,6 +273,115 @@ func TestRanksMeet(t *testing.T) {
 		wantKinds(t, b.UntilIdle(rerank, 0), "IDLE 1") // behind the line in the log
 		if waited.seen.Load() {
 			t.Fatal("they wait for each other")
+		}
+	}
+}
+
+// onLine is a log that calls a function when it has a text, once.
+type onLine struct {
+	text string
+	call func()
+	once sync.Once
+}
+
+func (o *onLine) Write(line []byte) (int, error) {
+	if bytes.Contains(line, []byte(o.text)) {
+		o.once.Do(o.call)
+	}
+	return len(line), nil
+}
+
+// TestRanksChangeAgain: what a call leaves behind that ends because its command
+// goes away looks at ranks which have changed once more by then. The list of the
+// client ends as that of the session all the same.
+func TestRanksChangeAgain(t *testing.T) {
+	var s *server
+	ranks := func(rank wire.Rank) {
+		s.registry.SetRanks(registry.Ranks{{Module: registry.BuiltinModule, Command: "extra"}: rank})
+	}
+	release := make(chan struct{})
+	s = serve(t, func(s *server) {
+		// The line of the first IDLE: the owner writes it itself, before it goes on
+		// with what is left.
+		again := &onLine{text: "branch=5 bytes=2", call: func() { ranks(3) }}
+		s.log = slog.New(slog.NewTextHandler(again, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	}, &module.Command{
+		Name: "extra", Class: module.Ranked, Short: "s", Long: "l",
+		Run: func(ctx context.Context, c *module.Call) error {
+			if err := c.Text(ctx, "begin"); err != nil {
+				return err
+			}
+			<-release
+			return nil
+		},
+	})
+	t.Cleanup(func() { close(release) })
+	ranks(3)
+	c := s.connect()
+	names := s.commandNames()
+	c.Call("login", "-rank 3")
+	fence(t, c)
+	extra := c.ID("extra")
+	c.Send(wire.Text, extra, 5, "")
+	c.UntilType(wire.Text)
+	c.Send(wire.KillCmd, extra, 5, "")
+	c.Send(wire.Text, extra, 5, "") // the next call, when this one is over
+	fence(t, c)
+	ranks(2)
+	for range 2 { // the second of them for the change in between
+		if err := s.bus.Request(t.Context(), bus.Everybody(), bus.Event{Async: wire.AsyncCmdRanksChg}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	listed := true
+	got := events(c, names, fence(t, c))
+	for _, what := range got {
+		switch what {
+		case "ADD extra":
+			listed = true
+		case "RM extra":
+			listed = false
+		}
+	}
+	if !listed {
+		t.Errorf("the session is offered the command, and the client was told %s", strings.Join(got, ", "))
+	}
+}
+
+// TestRenamesMeet: two sessions of a user that change what is said of the user,
+// at once, do not wait for each other either.
+func TestRenamesMeet(t *testing.T) {
+	waited := &notice{text: "did not answer"}
+	change := func(name string, id wire.AsyncID, payload func(wire.UserID) wire.Payload) *module.Command {
+		return &module.Command{Name: name, Class: module.Exempt, Short: "s", Long: "l", Run: func(ctx context.Context, c *module.Call) error {
+			return c.Async(ctx, id, payload(c.Session().User.ID))
+		}}
+	}
+	s := serve(t, func(s *server) {
+		s.limits.SettleTimeout = time.Hour
+		s.log = slog.New(slog.NewTextHandler(waited, nil))
+	},
+		change("rename", wire.AsyncUserRenamed, func(id wire.UserID) wire.Payload { return &wire.UserRenamed{User: id, Name: "other"} }),
+		change("display", wire.AsyncDispRenamed, func(id wire.UserID) wire.Payload { return &wire.DispRenamed{User: id, Display: "Other"} }),
+		change("email", wire.AsyncRWMyInfo, func(id wire.UserID) wire.Payload { return &wire.UserRef{User: id} }),
+	)
+	a, b := s.connect(), s.connect()
+	for _, c := range []*hosttest.Client{a, b} {
+		c.Call("login", "-rank 3")
+		fence(t, c)
+	}
+	for _, name := range []string{"rename", "display", "email"} {
+		id := a.ID(name)
+		for range 100 {
+			a.Send(wire.Text, id, 0, "")
+			b.Send(wire.Text, id, 0, "")
+			for _, c := range []*hosttest.Client{a, b} { // behind the line in the log
+				frames := c.UntilIdle(id, 0)
+				wantKinds(t, frames[len(frames)-1:], "IDLE 1")
+			}
+			if waited.seen.Load() {
+				t.Fatalf("%s: they wait for each other", name)
+			}
 		}
 	}
 }

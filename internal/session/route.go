@@ -378,8 +378,23 @@ func (s *Session) relist() {
 }
 
 // offer brings the client's list up to the session's rights: IDLE 2 for calls
-// of commands that go away, then RM_CMD and ADD_CMD (commands 1.3).
+// of commands that go away, then RM_CMD and ADD_CMD (commands 1.3). What such a
+// call leaves behind may find the ranks changed once more: that is told behind
+// the change which is being told.
 func (s *Session) offer() {
+	if s.offering {
+		return
+	}
+	s.offering = true
+	for s.offered != s.rights {
+		s.tell()
+	}
+	s.offering = false
+	s.renewView()
+}
+
+// tell tells the client what of its list is different by now.
+func (s *Session) tell() {
 	change := s.rights.From(s.offered, s.granted.Has(wire.ExtSchema))
 	s.offered = s.rights
 	for _, id := range change.Removed {
@@ -393,5 +408,4 @@ func (s *Session) offer() {
 	if len(change.Frames) > 0 {
 		s.bytes(change.Frames)
 	}
-	s.renewView()
 }

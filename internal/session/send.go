@@ -38,9 +38,13 @@ func (s *Session) frame(t wire.TypeID, cmd wire.CmdID, branch wire.BranchID, pay
 // bytes sends whole frames, or the rest of one.
 func (s *Session) bytes(b []byte) {
 	if len(b) >= largePayload {
-		s.collected()
+		var before []byte // its header may be the last of it: nothing comes between the two
+		if s.out != nil {
+			before = s.out.b
+			s.out.b = before[:0]
+		}
 		// An error has ended the connection, and the reader sees that.
-		_ = s.conn.AppendShared(b)
+		_ = s.conn.AppendBoth(before, b)
 		s.queued = true
 		return
 	}

@@ -176,7 +176,8 @@ type Session struct {
 	casting  *castLimit  // nil while there is none
 	refusals int         // that were recorded in the audit log
 	// closing: the last frames have been queued, nothing more is read.
-	closing bool
+	closing  bool
+	offering bool // the client's list is being told
 }
 
 // New returns a session on an accepted connection. Run brings it to life. cfg
