@@ -25,14 +25,21 @@ const (
 func foldSecret(s Secret) Secret {
 	composed := composeSecret(s)
 	defer composed.Wipe()
-	folded := make(Secret, 0, utf8.UTFMax*utf8.RuneCount(composed)) // never grows: a copy would stay behind
-	for rest := composed; len(rest) > 0; {
+	small := composeEach(composed, names.LowerRune)
+	defer small.Wipe()
+	return composeEach(small, names.FoldRune)
+}
+
+// composeEach returns the NFC of what each makes of the characters of s.
+func composeEach(s Secret, each func(rune) rune) Secret {
+	made := make(Secret, 0, utf8.UTFMax*utf8.RuneCount(s)) // never grows: a copy would stay behind
+	for rest := s; len(rest) > 0; {
 		r, size := utf8.DecodeRune(rest)
-		folded = utf8.AppendRune(folded, names.FoldRune(r))
+		made = utf8.AppendRune(made, each(r))
 		rest = rest[size:]
 	}
-	defer folded.Wipe()
-	return composeSecret(folded)
+	defer made.Wipe()
+	return composeSecret(made)
 }
 
 // composeSecret returns the NFC of s. Its space never grows, which would leave

@@ -199,6 +199,7 @@ func FuzzNames(f *testing.F) {
 	for _, seed := range []string{
 		"", "ann", "Jo\u0308rg", "root", "a@b.c", "\u0345α", "\u1fb3", "a\u202eb", "\xff", "ẞ", "İ", "K",
 		"\u0390\ufb2c\U0001d160", "a" + strings.Repeat("\u0344", 40), strings.Repeat("\u0344", 31), "Ångstro\u0308m-\u212b",
+		"ΜΑΪ\u0301ΟΥ", "\u017f\u0323", "\u0386\u0345",
 	} {
 		f.Add(seed)
 	}

@@ -586,6 +586,10 @@ func TestListings(t *testing.T) {
 		{channel.MemberFilter{}, 5}, {channel.MemberFilter{UserName: "OWN"}, 1}, {channel.MemberFilter{Display: "the "}, 5},
 		{channel.MemberFilter{UserName: "i", Display: "Off"}, 1}, {channel.MemberFilter{UserName: "%"}, 0}, {channel.MemberFilter{UserName: "_"}, 0},
 		{channel.MemberFilter{Display: "' OR 1=1 --"}, 0}, {channel.MemberFilter{UserName: "\x00"}, 0}, {channel.MemberFilter{UserName: "\xff"}, 0},
+		{channel.MemberFilter{Display: "the", Display2: "OFF"}, 1}, {channel.MemberFilter{Display2: "nobody"}, 0},
+		{channel.MemberFilter{Level: "4"}, 2}, {channel.MemberFilter{Level: "4", Pending: "0"}, 1}, {channel.MemberFilter{Level: "44"}, 0},
+		{channel.MemberFilter{UserID: id("owner").String()}, 1}, {channel.MemberFilter{UserID: strings.ToUpper(id("owner").String())}, 1},
+		{channel.MemberFilter{UserID: id("owner").String() + "0"}, 0}, {channel.MemberFilter{UserID: "x"}, 0},
 	} {
 		_, page, err := f.Members(ctx, caller("regular"), "room", tt.filter, 0, 0)
 		if err != nil || len(page.Rows) != tt.want || page.Total != tt.want || page.More {
@@ -599,6 +603,8 @@ func TestListings(t *testing.T) {
 		{channel.Find{}, 2}, {channel.Find{Name: "ROOM"}, 2}, {channel.Find{Name: "äTHER"}, 1}, {channel.Find{Name: "er-ro"}, 1},
 		{channel.Find{ID: 1, ByID: true}, 1}, {channel.Find{ID: 3, ByID: true}, 0}, {channel.Find{ByID: true}, 0},
 		{channel.Find{ID: 1<<64 - 1, ByID: true}, 0}, {channel.Find{Name: "nowhere", ID: 1, ByID: true}, 0}, {channel.Find{Name: "%%%%"}, 0},
+		{channel.Find{PartOfID: "2"}, 1}, {channel.Find{PartOfID: "12"}, 0}, {channel.Find{PartOfName: "OO"}, 2}, {channel.Find{PartOfName: "Äth"}, 1},
+		{channel.Find{Name: "room", PartOfID: "1"}, 1}, {channel.Find{ID: 1, ByID: true, PartOfName: "-"}, 0}, {channel.Find{PartOfName: "_"}, 0},
 	} {
 		page, err := f.Channels(ctx, tt.find, 0, 0)
 		if err != nil || len(page.Rows) != tt.want || page.Total != tt.want || page.More {

@@ -64,7 +64,7 @@ func (s *Service) Channels(ctx context.Context, f Find, after Cursor, limit int)
 		if checkOld(fieldChannel, f.Name) != nil {
 			return Page[Channel]{}, errPart
 		}
-		f = Find{Name: f.Name}
+		f.ID, f.ByID = 0, false
 	}
 	return list(ctx, s, "list channels", func(r Reader) (Page[Channel], error) {
 		return r.Channels(f, after, pageSize(limit))

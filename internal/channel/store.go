@@ -108,18 +108,28 @@ type Tx interface {
 	RemoveFlag(ch wire.ChannelID, f Flag) (removed bool, err error)
 }
 
-// Find selects channels. The zero value selects all.
+// Find selects channels. The zero value selects all. What is a part of
+// something is matched as filters are (commands 1.7), an empty one always.
 type Find struct {
 	Name string // part of the name, without regard to case; wins over ID
 	ID   wire.ChannelID
 	ByID bool // the channel with exactly this ID
+
+	PartOfID   string // in decimal
+	PartOfName string // without regard to ASCII case; besides Name
 }
 
-// MemberFilter selects members. Both texts are matched as substrings, without
-// regard to ASCII case; an empty one selects everything (commands 1.7).
+// MemberFilter selects members. All texts but UserID are matched as
+// substrings, without regard to ASCII case; an empty one selects everything
+// (commands 1.7).
 type MemberFilter struct {
+	Channel  string // of the channel's id in decimal
 	UserName string
+	UserID   string // what its hex form begins with
 	Display  string
+	Display2 string // another part of the display name
+	Pending  string // of 0 or 1
+	Level    string // of the number
 }
 
 // Cursor is a place in a listing, behind the last row of a page. The zero

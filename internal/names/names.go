@@ -31,10 +31,23 @@ func Fold(s string) string {
 	if ascii {
 		return strings.ToLower(s)
 	}
-	// Folding a letter can make a new pair that NFC composes, so NFC runs on
-	// both sides.
-	return norm.NFC.String(strings.Map(FoldRune, norm.NFC.String(s)))
+	// Folding a letter can make a new pair that NFC composes, and more of those
+	// exist for small letters than for capital ones. So marks are composed with
+	// small letters before the key is made of what that gives.
+	small := norm.NFC.String(strings.Map(LowerRune, norm.NFC.String(s)))
+	return norm.NFC.String(strings.Map(FoldRune, small))
 }
+
+// LowerRune returns one small letter for all that differ from r only in simple
+// case. The iota below a letter stays a mark, which NFC may compose.
+func LowerRune(r rune) rune {
+	if r == iotaBelow || unicode.SimpleFold(r) == r { // the dotted capital I is alone
+		return r
+	}
+	return unicode.ToLower(FoldRune(r))
+}
+
+const iotaBelow = '\u0345'
 
 // FoldRune returns one rune for all that differ from r only in simple case.
 func FoldRune(r rune) rune {
@@ -45,7 +58,7 @@ func FoldRune(r rune) rune {
 	switch {
 	case 'A' <= low && low <= 'Z':
 		return low + 'a' - 'A'
-	case low == '\u0345':
+	case low == iotaBelow:
 		// The iota below a letter folds to the letter iota. A combining mark
 		// as the key of a letter would join its neighbour under NFC.
 		return 'ι'

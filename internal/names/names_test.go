@@ -3,6 +3,9 @@ package names_test
 import (
 	"strings"
 	"testing"
+	"unicode"
+
+	"golang.org/x/text/unicode/norm"
 
 	"mrci.dev/mrci/internal/names"
 )
@@ -20,10 +23,17 @@ func TestFold(t *testing.T) {
 		{"long s", "\u017fam", "sam", true},
 		{"Cyrillic", "ИВАН", "иван", true},
 		{"capital sharp s", "STRA\u1e9eE", "straße", true},
+		{"two accents, one letter only where it is small", "ΜΑΪ\u0301ΟΥ", "μαΐου", true},
+		{"an accent that capital letters do not compose with", "Η\u0342", "ῆ", true},
+		{"a form of a letter that no accent composes with", "\u017f\u0323et", "ṣet", true},
+		{"another one", "\u03f1\u0314", "ῥ", true},
+		{"marks in another order", "H\u0331\u0308", "ẖ\u0308", true},
+		{"iota below", "\u0386\u0345", "ᾴ", true},
 
 		{"simple folding only", "straße", "strasse", false},
 		{"dotless i", "\u0131", "i", false},
 		{"dotted I", "\u0130", "i", false},
+		{"dotted I in two parts", "I\u0307", "i\u0307", false},
 		{"iota is not the iota below", "αι", "\u1fb3", false},
 		{"compatibility forms", "ﬁ", "fi", false},
 		{"look-alikes", "а", "a", false},
@@ -31,6 +41,46 @@ func TestFold(t *testing.T) {
 	} {
 		if got := names.Fold(tt.a) == names.Fold(tt.b); got != tt.same {
 			t.Errorf("%s: %q and %q: same %v, want %v", tt.name, tt.a, tt.b, got, tt.same)
+		}
+	}
+}
+
+// TestFoldOfMarks gives every letter of the scripts that have accents one and
+// two of these: neither the case of the letter nor the form of the whole makes
+// another key, and the key of a key is itself.
+func TestFoldOfMarks(t *testing.T) {
+	marks := []rune("\u0301\u0307\u0308\u0313\u0323\u0331\u0342\u0345")
+	tails := []string{""}
+	for _, a := range marks {
+		tails = append(tails, string(a))
+		for _, b := range marks {
+			tails = append(tails, string([]rune{a, b}))
+		}
+	}
+	var letters []rune
+	for _, block := range [][2]rune{{'A', 0x052f}, {0x1e00, 0x1fff}, {0x2126, 0x212b}} {
+		for r := block[0]; r <= block[1]; r++ {
+			if unicode.SimpleFold(r) != r && r != '\u0345' {
+				letters = append(letters, r)
+			}
+		}
+	}
+	for _, r := range letters {
+		other := unicode.SimpleFold(r)
+		if other == '\u0345' {
+			other = unicode.SimpleFold(other)
+		}
+		for _, tail := range tails {
+			text := string(r) + tail
+			if strings.Contains(norm.NFC.String(text+" "+string(other)+tail), "\u0130") {
+				continue // no other letter is the small one of that
+			}
+			key := names.Fold(text)
+			for _, same := range []string{string(other) + tail, norm.NFD.String(text), norm.NFC.String(text), key} {
+				if got := names.Fold(same); got != key {
+					t.Errorf("%+q has the key %+q, and %+q has %+q", text, key, same, got)
+				}
+			}
 		}
 	}
 }

@@ -38,11 +38,15 @@ const (
 
 // Conditions of the listings, and their columns.
 const (
-	whereChannels    = `FROM channels WHERE ($1 = '' OR instr(channel_key, $1) > 0) AND ($2 < 0 OR channel_id = $2)`
+	whereChannels = `FROM channels WHERE ($1 = '' OR instr(channel_key, $1) > 0) AND ($2 < 0 OR channel_id = $2)
+		AND ($3 = '' OR instr(CAST(channel_id AS TEXT), $3) > 0) AND ($4 = '' OR instr(lower(channel_name), lower($4)) > 0)`
 	whereMemberships = `FROM channel_members JOIN channels USING (channel_id) WHERE user_id = $1`
 	whereSubs        = `FROM sub_channels WHERE channel_id = $1 AND ($2 = 0 OR lowest_access_level = 5)`
 	whereMembers     = `FROM channel_members JOIN users USING (user_id) WHERE channel_id = $1
-		AND lower(user_name) LIKE lower($2) ESCAPE '~' AND lower(display_name) LIKE lower($3) ESCAPE '~'`
+		AND ($2 = '' OR instr(lower(user_name), lower($2)) > 0) AND ($3 = '' OR substr(lower(hex(user_id)), 1, length($3)) = lower($3))
+		AND ($4 = '' OR instr(lower(display_name), lower($4)) > 0) AND ($5 = '' OR instr(lower(display_name), lower($5)) > 0)
+		AND ($6 = '' OR instr(CAST(pending_invite AS TEXT), $6) > 0) AND ($7 = '' OR instr(CAST(access_level AS TEXT), $7) > 0)
+		AND ($8 = '' OR instr(CAST(channel_id AS TEXT), $8) > 0)`
 	whereFlags = `FROM read_only_flags f WHERE f.channel_id = $1 AND ($2 = 0 OR EXISTS (SELECT 1 FROM sub_channels s
 		WHERE s.channel_id = f.channel_id AND s.sub_channel_id = f.sub_channel_id AND s.lowest_access_level = 5))`
 )
@@ -66,10 +70,10 @@ func (c *channelReads) texts() []preparation {
 		}
 	}
 	all := []preparation{{&c.channel, selectChannel}, {&c.standing, selectStanding}, {&c.sub, selectSub}}
-	all = append(all, list(&c.channels, `channel_id, channel_name`, whereChannels, `channel_id`, 2)...)
+	all = append(all, list(&c.channels, `channel_id, channel_name`, whereChannels, `channel_id`, 4)...)
 	all = append(all, list(&c.memberships, `channel_id, channel_name, access_level, pending_invite`, whereMemberships, `seq`, 1)...)
 	all = append(all, list(&c.subs, `sub_channel_id, sub_channel_name, lowest_access_level, active_updates`, whereSubs, `seq`, 2)...)
-	all = append(all, list(&c.members, `user_id, user_name, display_name, access_level, pending_invite`, whereMembers, `channel_members.seq`, 3)...)
+	all = append(all, list(&c.members, `user_id, user_name, display_name, access_level, pending_invite`, whereMembers, `channel_members.seq`, 8)...)
 	return append(all, list(&c.flags, `sub_channel_id, access_level`, whereFlags, `seq`, 2)...)
 }
 
@@ -219,13 +223,15 @@ func (r *channelReader) SubChannel(ch wire.ChannelID, key string) (channel.SubCh
 func (r *channelReader) Channels(f channel.Find, after channel.Cursor, limit int) (channel.Page[channel.Channel], error) {
 	id := int64(-1)
 	switch {
+	case !possible(f.PartOfID, f.PartOfName):
+		return channel.Page[channel.Channel]{Next: after}, nil
 	case f.Name != "":
 	case f.ByID && f.ID > math.MaxInt64:
 		return channel.Page[channel.Channel]{Next: after}, nil
 	case f.ByID:
 		id = int64(f.ID)
 	}
-	return page(r, r.stmts.channels, after, limit, scanChannel, names.Fold(f.Name), id)
+	return page(r, r.stmts.channels, after, limit, scanChannel, names.Fold(f.Name), id, f.PartOfID, f.PartOfName)
 }
 
 func (r *channelReader) Memberships(user wire.UserID, after channel.Cursor, limit int) (channel.Page[channel.Membership], error) {
@@ -237,13 +243,22 @@ func (r *channelReader) SubChannels(ch wire.ChannelID, public bool, after channe
 }
 
 func (r *channelReader) Members(ch wire.ChannelID, f channel.MemberFilter, after channel.Cursor, limit int) (channel.Page[channel.Member], error) {
-	for _, text := range []string{f.UserName, f.Display} {
-		if len(text) > maxFilter || !utf8.ValidString(text) || strings.ContainsRune(text, 0) {
-			return channel.Page[channel.Member]{Next: after}, nil
-		}
+	if !possible(f.Channel, f.UserName, f.UserID, f.Display, f.Display2, f.Pending, f.Level) {
+		return channel.Page[channel.Member]{Next: after}, nil
 	}
 	return page(r, r.stmts.members, after, limit, scanMember,
-		int64(ch), "%"+escapeLike(f.UserName)+"%", "%"+escapeLike(f.Display)+"%")
+		int64(ch), f.UserName, f.UserID, f.Display, f.Display2, f.Pending, f.Level, f.Channel)
+}
+
+// possible reports whether something that is listed could contain all the
+// texts of a filter.
+func possible(texts ...string) bool {
+	for _, text := range texts {
+		if len(text) > maxFilter || !utf8.ValidString(text) || strings.ContainsRune(text, 0) {
+			return false
+		}
+	}
+	return true
 }
 
 func (r *channelReader) Flags(ch wire.ChannelID, public bool, after channel.Cursor, limit int) (channel.Page[channel.Flag], error) {

@@ -87,12 +87,12 @@ func level(l wire.Level) string          { return fmt.Sprint(uint8(l)) }
 // readOnly are the hints of listings.
 var readOnly = module.Hints{ReadOnly: true, Idempotent: true}
 
-// argAll is the switch of all listings.
-var argAll = listing.Args(nil)[0]
-
 // The columns of the listings.
 var (
-	findColumns = []listing.Column{{Name: "channel_id"}, {Name: "channel_name"}}
+	findColumns = []listing.Column{
+		{Name: "channel_id", Doc: "id of the channel"},
+		{Name: "channel_name", Doc: "name of the channel"},
+	}
 
 	listColumns = []listing.Column{
 		{Name: "channel_id", Doc: "id of the channel"},
@@ -109,14 +109,20 @@ var (
 	}
 
 	flagColumns = []listing.Column{
-		{Name: "channel_name"}, {Name: "channel_id"}, // the same in all rows
+		{Name: "channel_name", Doc: "name of the channel, the same in all rows"},
+		{Name: "channel_id", Doc: "id of the channel, the same in all rows"},
 		{Name: "sub_channel_id", Doc: "id of the sub-channel, which need not exist"},
 		{Name: "access_level", Doc: "the level that may not cast"},
 	}
 
 	memberColumns = []listing.Column{
-		{Name: "channel_id"}, {Name: "user_name"}, {Name: "display_name"}, {Name: "user_id"},
-		{Name: "pending_invite"}, {Name: "access_level"}, {Name: "owner_override"},
+		{Name: "channel_id", Doc: "id of the channel, the same in all rows"},
+		{Name: "user_name", Doc: "user name"},
+		{Name: "display_name", Doc: "display name"},
+		{Name: "user_id", Doc: "user id in hex; the filter is its beginning"},
+		{Name: "pending_invite", Doc: "1 for an invite that is not answered"},
+		{Name: "access_level", Doc: "the member's level"},
+		{Name: "owner_override"}, // sessions know it, so the store cannot filter it
 	}
 )
 
@@ -124,11 +130,10 @@ func (c commands) find() *module.Command {
 	return &module.Command{
 		Name:  "find_ch",
 		Class: module.Ranked,
-		Args: []module.Arg{
+		Args: append([]module.Arg{
 			{Name: "name", Doc: "only channels whose name contains this text of 4 to 32 characters; counts if both are given"},
 			{Name: "id", Kind: module.Int, Doc: "only the channel with this id"},
-			argAll,
-		},
+		}, listing.Args(findColumns)...),
 		Output: []string{"text"},
 		Short:  "find channels",
 		Long:   "Lists the channels of this host by a part of the name or by id, or all of them, 50 on a page, or all with -all.",
@@ -137,6 +142,7 @@ func (c commands) find() *module.Command {
 			f := channel.Find{
 				Name: call.Args.String("name"),
 				ID:   wire.ChannelID(call.Args.Uint("id")), ByID: call.Args.Has("id"),
+				PartOfID: call.Args.String("channel_id"), PartOfName: call.Args.String("channel_name"),
 			}
 			return table[channel.Channel]{
 				columns: findColumns,
@@ -199,7 +205,7 @@ func (c commands) listFlags() *module.Command {
 	return &module.Command{
 		Name:   "ls_rdonly_flags",
 		Class:  module.Ranked,
-		Args:   append([]module.Arg{argChannel}, listing.Args(flagColumns[2:])...),
+		Args:   append([]module.Arg{argChannel}, listing.Args(flagColumns)...),
 		Output: []string{"text"},
 		Short:  "list the read-only flags of a channel",
 		Long: "Lists the read-only flags of a channel: where users of a level may listen but not cast, 50 on a page, or all with -all. " +
@@ -225,19 +231,21 @@ func (c commands) listMembers() *module.Command {
 	return &module.Command{
 		Name:  "ls_ch_members",
 		Class: module.Ranked,
-		Args: []module.Arg{
+		Args: append([]module.Arg{
 			argChannel,
-			{Name: "user_name", Doc: "only members whose user name contains this text"},
 			{Name: "disp_name", Doc: "only members whose display name contains this text"},
-			argAll,
-		},
+		}, listing.Args(memberColumns[:len(memberColumns)-1])...),
 		Output: []string{"text"},
 		Short:  "list the members of a channel",
 		Long: "Lists the members of a channel and who is invited, 50 on a page, or all with -all; owner_override is 1 for members " +
 			"who act as the owner of every channel at the moment. Members may do it.",
 		Hints: readOnly,
 		Run: func(ctx context.Context, call *module.Call) error {
-			f := channel.MemberFilter{UserName: call.Args.String("user_name"), Display: call.Args.String("disp_name")}
+			f := channel.MemberFilter{
+				Channel: call.Args.String("channel_id"), UserName: call.Args.String("user_name"), UserID: call.Args.String("user_id"),
+				Display: call.Args.String("disp_name"), Display2: call.Args.String("display_name"),
+				Pending: call.Args.String("pending_invite"), Level: call.Args.String("access_level"),
+			}
 			var in channel.Channel
 			return table[channel.Member]{
 				columns: memberColumns,

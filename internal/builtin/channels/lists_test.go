@@ -101,6 +101,14 @@ func TestListings(t *testing.T) {
 		{"invited", "find_ch", "-id 0", lines("channel_id    channel_name", "-------       -------", "", "0 rows.")},
 		{"invited", "find_ch", "-id 18446744073709551615", lines("channel_id    channel_name", "-------       -------", "", "0 rows.")},
 
+		{"invited", "find_ch", "-channel_name GER -channel_id 3", lines(
+			"channel_id    channel_name", "-------       -------",
+			"3             stranger001", "", "1 row.")},
+		{"invited", "find_ch", "-name ranger -channel_name 000 -channel_id 2", lines(
+			"channel_id    channel_name", "-------       -------",
+			"2             stranger000", "", "1 row.")},
+		{"invited", "find_ch", "-channel_name %_", lines("channel_id    channel_name", "-------       -------", "", "0 rows.")},
+
 		{"regular", "ls_chs", "", lines(
 			"channel_id    channel_name    pending_invite    access_level",
 			"-------       -------         -------           -------",
@@ -146,6 +154,13 @@ func TestListings(t *testing.T) {
 			"channel_name    channel_id    sub_channel_id    access_level",
 			"-------         -------       -------           -------",
 			"Room            1             0                 4", "", "1 row.")},
+		{"regular", "ls_rdonly_flags", "-ch_name Room -channel_name OO -channel_id 1 -sub_channel_id 1", lines(
+			"channel_name    channel_id    sub_channel_id    access_level",
+			"-------         -------       -------           -------",
+			"Room            1             1                 5", "", "1 row.")},
+		{"regular", "ls_rdonly_flags", "-ch_name Room -channel_id 2", lines(
+			"channel_name    channel_id    sub_channel_id    access_level",
+			"-------         -------       -------           -------", "", "0 rows.")},
 
 		{"regular", "ls_ch_members", "-ch_name Room", lines(append(memberTop,
 			memberLine("owner", "0", "1", "0"), memberLine("admin", "0", "2", "1"), memberLine("officer", "0", "3", "0"),
@@ -153,6 +168,15 @@ func TestListings(t *testing.T) {
 		{"regular", "ls_ch_members", "-ch_name Room -user_name OFF", lines(append(memberTop,
 			memberLine("officer", "0", "3", "0"), "", "1 row.")...)},
 		{"stranger!", "ls_ch_members", "-ch_name Room -user_name I -disp_name 'the A'", lines(append(memberTop,
+			memberLine("admin", "0", "2", "1"), "", "1 row.")...)},
+		{"regular", "ls_ch_members", "-ch_name Room -access_level 4 -pending_invite 0", lines(append(memberTop,
+			memberLine("regular", "0", "4", "0"), "", "1 row.")...)},
+		{"regular", "ls_ch_members", "-ch_name Room -pending_invite 1 -channel_id 1", lines(append(memberTop,
+			memberLine("invited", "1", "4", "0"), "", "1 row.")...)},
+		{"regular", "ls_ch_members", "-ch_name Room -channel_id 2", lines(append(memberTop, "", "0 rows.")...)},
+		{"regular", "ls_ch_members", "-ch_name Room -disp_name the -display_name OFF", lines(append(memberTop,
+			memberLine("officer", "0", "3", "0"), "", "1 row.")...)},
+		{"regular", "ls_ch_members", "-ch_name Room -user_id " + strings.ToUpper(hex("admin")[:16]), lines(append(memberTop,
 			memberLine("admin", "0", "2", "1"), "", "1 row.")...)},
 	} {
 		t.Run(tt.command+" "+tt.who+" "+tt.args, func(t *testing.T) {

@@ -535,10 +535,12 @@ func testChannelHostile(t *testing.T, s Channels) {
 			if _, err := r.SubChannel(ch, text); err != channel.ErrNoSubChannel {
 				t.Errorf("sub-channel %q: %v", text, err)
 			}
-			if page, err := r.Channels(channel.Find{Name: text}, 0, 10); err != nil || page.Total != 0 {
-				t.Errorf("find %q: %+v, %v", text, page, err)
+			for _, f := range []channel.Find{{Name: text}, {PartOfID: text}, {PartOfName: text}} {
+				if page, err := r.Channels(f, 0, 10); err != nil || page.Total != 0 {
+					t.Errorf("find %+v: %+v, %v", f, page, err)
+				}
 			}
-			for _, f := range []channel.MemberFilter{{UserName: text}, {Display: text}} {
+			for _, f := range []channel.MemberFilter{{UserName: text}, {Display: text}, {UserID: text}, {Display2: text}, {Pending: text}, {Level: text}, {Channel: text}} {
 				if page, err := r.Members(ch, f, 0, 10); err != nil || page.Total != 0 {
 					t.Errorf("filter %q: %+v, %v", text, page, err)
 				}
