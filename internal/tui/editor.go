@@ -7,6 +7,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"golang.org/x/text/width"
 )
 
 // key is a character that was typed, or one of those below.
@@ -184,29 +186,31 @@ func (e *editor) recall(back int) {
 // columns, with the cursor moved back to where it is.
 func (e *editor) show(columns int) string {
 	e.from = min(e.from, e.at)
-	for width(e.text[e.from:e.at]) >= columns && e.from < e.at {
+	for textWidth(e.text[e.from:e.at]) >= columns && e.from < e.at {
 		e.from += max(1, (e.at-e.from)/2) // not for each key
 	}
-	to, used := e.at, width(e.text[e.from:e.at])
-	for to < len(e.text) && used+width(e.text[to:to+1]) < columns {
-		used += width(e.text[to : to+1])
+	to, used := e.at, textWidth(e.text[e.from:e.at])
+	for to < len(e.text) && used+textWidth(e.text[to:to+1]) < columns {
+		used += textWidth(e.text[to : to+1])
 		to++
 	}
 	shown := strings.ReplaceAll(Printable(string(e.text[e.from:to])), "\t", " ")
-	return shown + strings.Repeat("\b", width(e.text[e.at:to]))
+	return shown + strings.Repeat("\b", textWidth(e.text[e.at:to]))
 }
 
 // Width returns how many columns a terminal needs for a text without control
 // characters.
-func Width(text string) int { return width([]rune(text)) }
+func Width(text string) int { return textWidth([]rune(text)) }
 
-func width(text []rune) (columns int) {
+// textWidth counts characters one by one, as the cursor moves. Terminals do not
+// agree on how wide several are that make one picture.
+func textWidth(text []rune) (columns int) {
 	for _, r := range text {
-		switch {
+		switch kind := width.LookupRune(r).Kind(); {
 		case unprintable(r):
 			columns += len(Printable(string(r)))
-		case unicode.In(r, unicode.Mn, unicode.Me, unicode.Cf):
-		case isWide(r):
+		case joins(r):
+		case kind == width.EastAsianWide || kind == width.EastAsianFullwidth:
 			columns += 2
 		default:
 			columns++
@@ -215,16 +219,14 @@ func width(text []rune) (columns int) {
 	return columns
 }
 
-// isWide reports whether terminals give a character two columns: those of East
-// Asia and pictures, by and large.
-func isWide(r rune) bool {
+// joins reports whether a character becomes a part of the one before it, or is
+// not seen at all.
+func joins(r rune) bool {
 	switch {
-	case r < 0x1100:
-		return false
-	case r <= 0x115f, r >= 0x2e80 && r <= 0xa4cf && r != 0x303f, r >= 0xac00 && r <= 0xd7a3, r >= 0xf900 && r <= 0xfaff,
-		r >= 0xfe30 && r <= 0xfe6f, r >= 0xff00 && r <= 0xff60, r >= 0xffe0 && r <= 0xffe6,
-		r >= 0x1f300 && r <= 0x1f64f, r >= 0x1f900 && r <= 0x1f9ff, r >= 0x20000 && r <= 0x3fffd:
+	case unicode.In(r, unicode.Mn, unicode.Me):
 		return true
+	case unicode.Is(unicode.Cf, r): // but for a soft hyphen, and marks around numbers
+		return r != 0xad && !unicode.Is(unicode.Prepended_Concatenation_Mark, r)
 	}
-	return false
+	return r >= 0x1160 && r <= 0x11ff || r >= 0xd7b0 && r <= 0xd7ff // vowels and ends of Korean syllables
 }

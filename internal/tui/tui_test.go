@@ -162,6 +162,32 @@ func TestEditShows(t *testing.T) {
 	}
 }
 
+// A text takes as many columns as a terminal gives it, which counts characters
+// one by one.
+func TestWidth(t *testing.T) {
+	for _, tt := range []struct {
+		name, text string
+		want       int
+	}{
+		{"nothing", "", 0},
+		{"one column each", "grüße", 5},
+		{"East Asia", "世界한ア", 8},
+		{"half and full width", "\uff71\uff21", 3},
+		{"a script of another plane", "\U00017006", 2},
+		{"pictures", "🚀🙂⌚", 6},
+		{"pictures that are text", "\U0001f321\u2600", 2},
+		{"an accent", "e\u0301", 1},
+		{"jamo that make one syllable", "\u1112\u1161\u11ab", 2},
+		{"joiners", "\u200d\u200b\ufe0f", 0},
+		{"formats that are seen", "a\u00adb\u0600", 4},
+		{"what is shown in other words", "\u202e\x07", 10},
+	} {
+		if got := tui.Width(tt.text); got != tt.want {
+			t.Errorf("%s: Width(%+q) = %d, want %d", tt.name, tt.text, got, tt.want)
+		}
+	}
+}
+
 // Of a question that is gone nothing stays, and what was hidden is never shown
 // nor taken for another answer.
 func TestEditGivenUp(t *testing.T) {
