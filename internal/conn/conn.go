@@ -56,9 +56,9 @@ type Config struct {
 	Budget        Budget
 }
 
-// The send queue's marks, in bytes: above highWater a session stops taking
-// work that makes more output, and goes on when the queue is below lowWater.
-// SetHighWater keeps their ratio.
+// The send queue's marks, in bytes of the session's own output: above highWater
+// it stops taking work that makes more, and goes on below lowWater. SetHighWater
+// keeps their ratio.
 const (
 	highWater = 256 << 10
 	lowWater  = 64 << 10
@@ -196,9 +196,9 @@ func (c *Conn) Remote() netip.AddrPort { return c.remote }
 // Encrypted reports whether the session runs in TLS.
 func (c *Conn) Encrypted() bool { return c.stream.tls != nil }
 
-// SetHighWater sets how many bytes may be queued before Congested reports so;
-// a quarter of them is where the queue counts as drained. It is 256 KiB at
-// first; a client that has not logged in is given less.
+// SetHighWater sets how many bytes Append may have queued before Congested
+// reports so; a quarter of them is where the queue counts as drained. It is
+// 256 KiB at first; a client that has not logged in is given less.
 func (c *Conn) SetHighWater(bytes int) {
 	c.queue.mu.Lock()
 	defer c.queue.mu.Unlock()
