@@ -2,6 +2,7 @@ package bus_test
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -43,6 +44,7 @@ func (c *counter) Kick() {
 }
 func (c *counter) Progress() (queued, written uint64)     { return c.bytes, c.bytes }
 func (c *counter) Await(_ uint64, f func()) (stop func()) { f(); return func() {} }
+func (c *counter) Limit() int                             { return math.MaxInt }
 func (c *counter) Stalled() time.Duration                 { return 0 }
 
 type deaf struct{}

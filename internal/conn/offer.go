@@ -80,6 +80,10 @@ func (c *Conn) Progress() (queued, written uint64) {
 	return q.written + uint64(q.bytes), q.written
 }
 
+// Limit returns how many bytes may wait before the connection ends as that of a
+// slow consumer.
+func (c *Conn) Limit() int { return c.cfg.QueueBytes }
+
 // Await calls f once, when the bytes up to a position that Offer or Progress
 // has returned have left: at once if they have, or else on the goroutine of
 // whoever writes, which f must not hold up. stop takes the wish back; f may be

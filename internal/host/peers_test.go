@@ -433,6 +433,24 @@ func TestRelayToTheHeldUp(t *testing.T) {
 	}
 }
 
+// TestRelayToSmallQueue: on a host whose send queues are smaller than the largest
+// frame, no frame of a peer ends a session: what can never be taken is refused.
+func TestRelayToSmallQueue(t *testing.T) {
+	const bound = 1 << 20
+	s := newStage(t, hosttest.Set(fmt.Sprintf("send_queue_bytes=%d", bound), "pace_bytes=65536"))
+	s.enter("olga1", "hank1")
+	s.link("olga1", "hank1")
+	for _, size := range []int{bound / 2, bound + 1, 1<<24 - 1 - 28} {
+		data := make([]byte, size)
+		if size > bound/2 {
+			s.frame("olga1", "E3", bare.Bytes, "to_peer", bare.Cat(s.id("hank1"), data))
+			continue
+		}
+		data = data[:size-100]
+		s.frame("olga1", "I1", bare.Bytes, "to_peer", bare.Cat(s.id("hank1"), data), to("hank1", bare.At(bare.P2P, bare.Bytes, s.id("olga1"), data)))
+	}
+}
+
 // TestRelayEnds makes sure that nothing comes from a peer behind the end of the
 // call that has ended the link, and that what the sender was told has gone has
 // come.
