@@ -176,6 +176,8 @@ func BenchmarkRelay(b *testing.B) {
 	one, two := newSession(), newSession()
 	m := memory.Join(one, deaf{}, new(counter))
 	other := memory.Join(two, deaf{}, new(counter))
+	m.Enter(wire.UserID{1})
+	other.Enter(wire.UserID{1})
 	if _, err := m.AskLink(two, nil, nil); err != nil {
 		b.Fatal(err)
 	}
