@@ -175,7 +175,7 @@ func (q *sendQueue) shareLocked(b []byte, memory interface{ Release() }) int {
 func (q *sendQueue) added(bytes int) error {
 	q.bytes += bytes
 	q.own.add(bytes, q.written+uint64(q.bytes))
-	over := q.bytes > q.conn.cfg.QueueBytes
+	over := q.bytes > q.conn.cfg.Load().QueueBytes
 	q.full = over
 	q.mu.Unlock()
 	if over {
@@ -240,7 +240,7 @@ func (c *Conn) Congested() bool {
 // withinLocked reports whether no more than mark bytes of own output wait, and
 // not half of what the queue may hold.
 func (q *sendQueue) withinLocked(mark int) bool {
-	return q.bytes <= mark || q.own.waiting(q.written) <= mark && q.bytes <= max(mark, q.conn.cfg.QueueBytes/2)
+	return q.bytes <= mark || q.own.waiting(q.written) <= mark && q.bytes <= max(mark, q.conn.cfg.Load().QueueBytes/2)
 }
 
 // ledger counts what waits of some of a queue's bytes, by the position up to
@@ -356,7 +356,7 @@ func (q *sendQueue) write() {
 			q.fail(err)
 			return
 		case q.conn.stream.written == before:
-			q.fail(fmt.Errorf("%w: took no byte for %v", ErrSlowConsumer, q.conn.cfg.WriteTimeout))
+			q.fail(fmt.Errorf("%w: took no byte for %v", ErrSlowConsumer, q.conn.cfg.Load().WriteTimeout))
 			return
 		}
 	}
@@ -385,7 +385,7 @@ func (q *sendQueue) step(block bool) (done bool, err error) {
 	}
 	if block {
 		now := time.Now()
-		if err := q.conn.stream.nc.SetWriteDeadline(now.Add(q.conn.cfg.WriteTimeout)); err != nil {
+		if err := q.conn.stream.nc.SetWriteDeadline(now.Add(q.conn.cfg.Load().WriteTimeout)); err != nil {
 			return false, err
 		}
 		q.standing(now)

@@ -373,6 +373,34 @@ func TestWriteTimeout(t *testing.T) {
 	}
 }
 
+// A connection that is there gets another bound and another patience.
+func TestSetConfig(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cfg, _ := config(pipe)
+		cfg.WriteTimeout, cfg.QueueBytes = time.Hour, 1<<20
+		c, client := connect(t, pipe, cfg)
+		if _, _, ok := c.Offer(frames(600 << 10)); !ok {
+			t.Fatal("a frame below the bound was refused")
+		}
+		next := cfg
+		next.WriteTimeout, next.QueueBytes = 10*time.Second, 2<<20
+		c.SetConfig(&next)
+		if _, _, ok := c.Offer(frames(600 << 10)); !ok || c.Limit() != next.QueueBytes {
+			t.Fatalf("queued %v, Limit() = %d; want the new bound", ok, c.Limit())
+		}
+		c.Kick()
+		if _, err := io.ReadFull(client, make([]byte, 9)); err != nil {
+			t.Fatal(err)
+		}
+		began := time.Now()
+		<-c.Ended()
+		checkError(t, c.Cause(), conn.ErrSlowConsumer)
+		if took := time.Since(began); took < next.WriteTimeout || took > 2*next.WriteTimeout {
+			t.Errorf("a client that stopped was ended after %v, want %v to twice that", took, next.WriteTimeout)
+		}
+	})
+}
+
 // untimed is a socket whose deadlines for writing pass when the test says so, and
 // not because the machine is busy.
 type untimed struct {
