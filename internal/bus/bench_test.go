@@ -2,6 +2,7 @@ package bus_test
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -43,6 +44,7 @@ func (c *counter) Kick() {
 }
 func (c *counter) Progress() (queued, written uint64)     { return c.bytes, c.bytes }
 func (c *counter) Await(_ uint64, f func()) (stop func()) { f(); return func() {} }
+func (c *counter) Limit() int                             { return math.MaxInt }
 func (c *counter) Stalled() time.Duration                 { return 0 }
 
 type deaf struct{}
@@ -174,6 +176,8 @@ func BenchmarkRelay(b *testing.B) {
 	one, two := newSession(), newSession()
 	m := memory.Join(one, deaf{}, new(counter))
 	other := memory.Join(two, deaf{}, new(counter))
+	m.Enter(wire.UserID{1})
+	other.Enter(wire.UserID{1})
 	if _, err := m.AskLink(two, nil, nil); err != nil {
 		b.Fatal(err)
 	}

@@ -1,6 +1,7 @@
 package bus
 
 import (
+	"math"
 	"sync"
 	"time"
 )
@@ -27,8 +28,10 @@ type Door interface {
 	Flush()
 	Kick()
 	// Progress returns how many bytes have ever been queued, and how many of
-	// them have left.
+	// them have left; Limit how many may wait before Offer takes nothing more,
+	// which is 1 MiB at the least.
 	Progress() (queued, written uint64)
+	Limit() int
 	// Await calls f once, when the bytes up to the position have left or the
 	// connection has ended, on a goroutine that f must not hold up. stop takes
 	// the wish back.
@@ -47,6 +50,7 @@ func (noDoor) Overrun()                                                    {}
 func (noDoor) Flush()                                                      {}
 func (noDoor) Kick()                                                       {}
 func (noDoor) Progress() (queued, written uint64)                          { return 0, 0 }
+func (noDoor) Limit() int                                                  { return math.MaxInt }
 func (noDoor) Await(_ uint64, f func()) (stop func())                      { f(); return func() {} }
 func (noDoor) Stalled() time.Duration                                      { return 0 }
 

@@ -12,9 +12,8 @@ import (
 // its answer, and how many links it may have (protocol 8).
 const MaxLinks = 100
 
-// LinkBytes is how much of one peer may wait in a session's send queue: a
-// hundred links that are full leave more than half of it, as it is by default,
-// to others.
+// LinkBytes is how much of one peer may wait in a session's send queue. All
+// peers together leave half of the queue to others.
 const LinkBytes = 256 << 10
 
 // Reasons for which links refuse something.
@@ -28,6 +27,7 @@ var (
 	ErrLinks       = errors.New("the session has too many links or requests")
 	ErrPeerLinks   = errors.New("the peer has too many links or requests")
 	ErrLinkFull    = errors.New("the peer has not taken what was sent before")
+	ErrLinkFrame   = errors.New("the frame is larger than what the peer's queue has room for")
 	ErrPeerDropped = errors.New("the peer takes nothing any more")
 )
 
@@ -68,7 +68,8 @@ type Links interface {
 	// Peers returns the lists, in no order.
 	Peers() []Link
 	// Relay queues frames to a peer. ErrNotLinked; ErrLinkFull: so much of this
-	// session waits there that it has to wait (AwaitLink); ErrPeerDropped.
+	// session, or of all peers, waits there that it has to wait (AwaitLink);
+	// ErrLinkFrame: it would have to for ever; ErrPeerDropped.
 	Relay(peer wire.SessionID, frames []byte) error
 	// AwaitLink calls f once when Relay, after it has returned ErrLinkFull, is
 	// worth another try, or the link has ended, on a goroutine that f must not
@@ -378,21 +379,21 @@ func (m *member) Relay(peer wire.SessionID, frames []byte) error {
 
 func (l *link) relay(me side, frames []byte, d *delivery) error {
 	to := l.members[1-me]
+	limit := to.door.Limit()
+	if len(frames) > limit-2*LinkBytes { // one for what may stand before it, one for others
+		return ErrLinkFrame
+	}
 	f := &l.flows[me]
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if len(frames) > LinkBytes {
-		// It goes through an empty link, and only one at a time into a queue: a
-		// hundred peers with a frame of 16 MiB each would fill it.
-		to.large.Lock()
-		defer to.large.Unlock()
-	}
+	// One at a time: a hundred peers that see the same room would pass it.
+	to.relaying.Lock()
+	defer to.relaying.Unlock()
 	queued, written := to.door.Progress()
-	waiting := f.waitingLocked(written)
+	waiting, all := f.waitingLocked(written), int(queued-written)
 	switch {
-	case len(frames) > LinkBytes && (waiting > 0 || queued-written > LinkBytes):
-		return ErrLinkFull
-	case waiting > 0 && waiting+len(frames) > LinkBytes:
+	case all <= LinkBytes && waiting == 0: // there is always room for one
+	case len(frames) > LinkBytes, waiting > 0 && waiting+len(frames) > LinkBytes, all+len(frames) > limit/2:
 		return ErrLinkFull
 	}
 	end, ok := d.offer(to.door, frames)
@@ -404,7 +405,7 @@ func (l *link) relay(me side, frames []byte, d *delivery) error {
 }
 
 // AwaitLink implements Links. There is more room when the older generation of
-// the flow has left; a large frame may wait for what others have queued.
+// the flow has left; who has nothing there waits for what others have queued.
 func (m *member) AwaitLink(peer wire.SessionID, f func()) (stop func()) {
 	key, me := keyOf(m.id, peer)
 	t := &m.bus.links

@@ -69,7 +69,7 @@ type member struct {
 	// Guarded by the link table's mu.
 	links linkCounts
 
-	large sync.Mutex // held while a large frame of a peer finds out whether it has room
+	relaying sync.Mutex // held while a frame of a peer finds out whether it has room
 }
 
 // request is a Request under way. open is guarded by the bus's mu.

@@ -56,9 +56,9 @@ type Config struct {
 	Budget        Budget
 }
 
-// The send queue's marks, in bytes: above highWater a session stops taking
-// work that makes more output, and goes on when the queue is below lowWater.
-// SetHighWater keeps their ratio.
+// The send queue's marks, in bytes of the session's own output: above highWater
+// it stops taking work that makes more, and goes on below lowWater. SetHighWater
+// keeps their ratio.
 const (
 	highWater = 256 << 10
 	lowWater  = 64 << 10
@@ -72,8 +72,9 @@ type Conn struct {
 	header wire.ClientHeader
 	remote netip.AddrPort
 	born   time.Time
-	cfg    *Config // never changed
 	stream stream
+
+	cfg atomic.Pointer[Config] // what it points to is never changed
 
 	// Owned by the reader.
 	partial  *readBuffer // the beginning of a frame that is still arriving
@@ -96,7 +97,8 @@ type Conn struct {
 // On error it has closed nc. ctx ends the handshake early. Nobody changes cfg any
 // more.
 func Accept(ctx context.Context, nc net.Conn, cfg *Config) (*Conn, error) {
-	c := &Conn{cfg: cfg, born: time.Now(), ended: make(chan struct{})}
+	c := &Conn{born: time.Now(), ended: make(chan struct{})}
+	c.cfg.Store(cfg)
 	c.frameLimit.Store(int64(cfg.FrameLimit))
 	c.queue.conn = c
 	c.queue.high, c.queue.low = highWater, lowWater
@@ -114,7 +116,7 @@ func Accept(ctx context.Context, nc net.Conn, cfg *Config) (*Conn, error) {
 }
 
 func (c *Conn) handshake(nc net.Conn) error {
-	if err := nc.SetDeadline(time.Now().Add(c.cfg.HeaderTimeout)); err != nil {
+	if err := nc.SetDeadline(time.Now().Add(c.cfg.Load().HeaderTimeout)); err != nil {
 		return fmt.Errorf("set deadline: %w", err)
 	}
 	header, err := readClientHeader(nc)
@@ -124,7 +126,7 @@ func (c *Conn) handshake(nc net.Conn) error {
 	c.header = header
 	c.id = newSessionID()
 	reply := wire.ReplyTLS
-	if c.remote.Addr().IsLoopback() && !c.cfg.TLSOnLoopback {
+	if c.remote.Addr().IsLoopback() && !c.cfg.Load().TLSOnLoopback {
 		reply = wire.ReplyClear
 	}
 	answer := wire.HostHeader{Reply: reply, Version: wire.Served, Session: c.id}.Append(make([]byte, 0, wire.HostHeaderSize))
@@ -133,11 +135,11 @@ func (c *Conn) handshake(nc net.Conn) error {
 	}
 	c.stream.init(c, nc)
 	if reply == wire.ReplyTLS {
-		deadline := time.Now().Add(c.cfg.TLSTimeout)
+		deadline := time.Now().Add(c.cfg.Load().TLSTimeout)
 		if err := nc.SetDeadline(deadline); err != nil {
 			return fmt.Errorf("set deadline: %w", err)
 		}
-		if err := c.stream.startTLS(c.cfg.TLS, c.cfg.Handshakes, deadline); err != nil {
+		if err := c.stream.startTLS(c.cfg.Load().TLS, c.cfg.Load().Handshakes, deadline); err != nil {
 			return fmt.Errorf("%w: %v", ErrHandshake, err)
 		}
 	}
@@ -184,6 +186,10 @@ func remoteAddr(nc net.Conn) netip.AddrPort {
 	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), 0)
 }
 
+// SetConfig lets WriteTimeout, for the next write, and QueueBytes be those of
+// cfg, which nobody changes any more. Its Budget is that of Accept.
+func (c *Conn) SetConfig(cfg *Config) { c.cfg.Store(cfg) }
+
 // ID returns the session id that the client was told.
 func (c *Conn) ID() wire.SessionID { return c.id }
 
@@ -196,9 +202,9 @@ func (c *Conn) Remote() netip.AddrPort { return c.remote }
 // Encrypted reports whether the session runs in TLS.
 func (c *Conn) Encrypted() bool { return c.stream.tls != nil }
 
-// SetHighWater sets how many bytes may be queued before Congested reports so;
-// a quarter of them is where the queue counts as drained. It is 256 KiB at
-// first; a client that has not logged in is given less.
+// SetHighWater sets how many bytes Append may have queued before Congested
+// reports so; a quarter of them is where the queue counts as drained. It is
+// 256 KiB at first; a client that has not logged in is given less.
 func (c *Conn) SetHighWater(bytes int) {
 	c.queue.mu.Lock()
 	defer c.queue.mu.Unlock()

@@ -50,7 +50,7 @@ func (c *Conn) offer(b []byte, put func(q *sendQueue) int) (queued, written uint
 	}
 	if len(b) > 0 {
 		q.bytes += put(q)
-		q.full = q.bytes > c.cfg.QueueBytes
+		q.full = q.bytes > c.cfg.Load().QueueBytes
 	}
 	return q.written + uint64(q.bytes), q.written, !q.full
 }
@@ -67,7 +67,7 @@ func (c *Conn) Overrun() {
 }
 
 func (c *Conn) endSlow() {
-	c.End(fmt.Errorf("%w: more than %d bytes wait to be sent", ErrSlowConsumer, c.cfg.QueueBytes))
+	c.End(fmt.Errorf("%w: more than %d bytes wait to be sent", ErrSlowConsumer, c.cfg.Load().QueueBytes))
 }
 
 // Progress returns how many bytes have been queued since the connection began,
@@ -79,6 +79,10 @@ func (c *Conn) Progress() (queued, written uint64) {
 	defer q.mu.Unlock()
 	return q.written + uint64(q.bytes), q.written
 }
+
+// Limit returns how many bytes may wait before the connection ends as that of a
+// slow consumer.
+func (c *Conn) Limit() int { return c.cfg.Load().QueueBytes }
 
 // Await calls f once, when the bytes up to a position that Offer or Progress
 // has returned have left: at once if they have, or else on the goroutine of

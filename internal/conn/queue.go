@@ -69,8 +69,9 @@ type sendQueue struct {
 	active    bool          // somebody is the writer
 	full      bool          // the bound was passed or the connection ended: nothing is written any more
 	sealed    bool          // Finish was called: nothing is queued any more
-	high, low int           // bytes above which the queue is congested, and below which it is drained
-	congested bool          // somebody waits for the queue to drain below low
+	own       ledger        // what Append has queued, not Offer
+	high, low int           // bytes of own above which the queue is congested, and below which it is drained
+	congested bool          // somebody waits for the queue to drain
 	whenIdle  chan struct{} // set when sealed; closed when all has been written
 	onDrain   func()
 	written   uint64    // bytes that have left, ever; those in bytes follow them
@@ -192,7 +193,8 @@ func (q *sendQueue) shareLocked(b []byte, memory interface{ Release() }) int {
 // held.
 func (q *sendQueue) added(bytes int) error {
 	q.bytes += bytes
-	over := q.bytes > q.conn.cfg.QueueBytes
+	q.own.add(bytes, q.written+uint64(q.bytes))
+	over := q.bytes > q.conn.cfg.Load().QueueBytes
 	q.full = over
 	q.mu.Unlock()
 	if over {
@@ -239,15 +241,57 @@ func (c *Conn) OnDrain(f func()) { c.queue.onDrain = f }
 // Congested reports whether so much is queued that who makes more output
 // should wait. When it returns true, the function set by OnDrain will be
 // called once the queue has drained, unless the connection ends before.
+//
+// What counts is what Append has queued. Of what others have offered only half
+// the queue's bound does: a client that reads more slowly than others send must
+// still be able to leave them.
 func (c *Conn) Congested() bool {
 	q := &c.queue
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.bytes <= q.high || q.full {
+	if q.full || q.withinLocked(q.high) {
 		return false
 	}
 	q.congested = true
 	return true
+}
+
+// withinLocked reports whether no more than mark bytes of own output wait, and
+// not half of what the queue may hold.
+func (q *sendQueue) withinLocked(mark int) bool {
+	return q.bytes <= mark || q.own.waiting(q.written) <= mark && q.bytes <= max(mark, q.conn.cfg.Load().QueueBytes/2)
+}
+
+// ledger counts what waits of some of a queue's bytes, by the position up to
+// which the queue has been written. It does not note each piece, but two spans:
+// what is being added, and what was added before. It never counts less than what
+// waits, and more only while bytes of others stand in between.
+type ledger struct{ old, now span }
+
+// span is bytes that were added up to a position, behind the span before.
+type span struct {
+	bytes int
+	end   uint64
+}
+
+// left returns how many of the bytes are behind the position from, at most.
+func (s span) left(from uint64) int {
+	if from >= s.end {
+		return 0
+	}
+	return int(min(uint64(s.bytes), s.end-from))
+}
+
+func (l *ledger) add(bytes int, end uint64) {
+	l.now.bytes += bytes
+	l.now.end = end
+}
+
+func (l *ledger) waiting(written uint64) int {
+	if written >= l.old.end {
+		l.old, l.now = l.now, span{}
+	}
+	return l.old.left(written) + l.now.left(max(written, l.old.end))
 }
 
 // seal lets nothing more into the queue. It returns a channel that is closed
@@ -333,7 +377,7 @@ func (q *sendQueue) write() {
 			q.fail(err)
 			return
 		case q.conn.stream.written == before:
-			q.fail(fmt.Errorf("%w: took no byte for %v", ErrSlowConsumer, q.conn.cfg.WriteTimeout))
+			q.fail(fmt.Errorf("%w: took no byte for %v", ErrSlowConsumer, q.conn.cfg.Load().WriteTimeout))
 			return
 		}
 	}
@@ -362,7 +406,7 @@ func (q *sendQueue) step(block bool) (done bool, err error) {
 	}
 	if block {
 		now := time.Now()
-		if err := q.conn.stream.nc.SetWriteDeadline(now.Add(q.conn.cfg.WriteTimeout)); err != nil {
+		if err := q.conn.stream.nc.SetWriteDeadline(now.Add(q.conn.cfg.Load().WriteTimeout)); err != nil {
 			return false, err
 		}
 		q.standing(now)
@@ -491,7 +535,7 @@ func (q *sendQueue) wrote() {
 		q.written += uint64(q.held)
 	}
 	due := q.dueLocked()
-	call := q.congested && q.bytes <= q.low
+	call := q.congested && q.withinLocked(q.low)
 	if call {
 		q.congested = false
 	}

@@ -64,7 +64,7 @@ func (c *Conn) nextBuffer() *readBuffer { return c.newBuffer(c.wide && c.wideRea
 // newBuffer returns an empty pooled buffer, a wide one if there is memory for
 // it.
 func (c *Conn) newBuffer(wide bool) *readBuffer {
-	if wide && c.cfg.Budget.Reserve(wideSize) {
+	if wide && c.cfg.Load().Budget.Reserve(wideSize) {
 		buf := widePool.Get().(*readBuffer)
 		buf.reserved = wideSize
 		return buf
@@ -185,7 +185,7 @@ func (c *Conn) cut(whole int) Batch {
 		c.partial = next
 	}
 	buf.n = whole
-	return Batch{buf: buf, budget: c.cfg.Budget}
+	return Batch{buf: buf, budget: c.cfg.Load().Budget}
 }
 
 // makeRoom makes room in partial for more of its frame, which needs need bytes
@@ -200,16 +200,16 @@ func (c *Conn) makeRoom(need int) error {
 	switch size := min(4*len(buf.b), need); {
 	case need <= wideSize:
 		if grown = c.newBuffer(true); len(grown.b) < need {
-			releaseBuffer(grown, c.cfg.Budget)
+			releaseBuffer(grown, c.cfg.Load().Budget)
 			return ErrInputBudget
 		}
-	case !c.cfg.Budget.Reserve(size):
+	case !c.cfg.Load().Budget.Reserve(size):
 		return ErrInputBudget
 	default:
 		grown = &readBuffer{b: make([]byte, size), reserved: size, alone: true}
 	}
 	grown.n = copy(grown.b, buf.b[:buf.n])
-	releaseBuffer(buf, c.cfg.Budget)
+	releaseBuffer(buf, c.cfg.Load().Budget)
 	c.partial = grown
 	return nil
 }
@@ -225,7 +225,7 @@ func (c *Conn) DropInput() {
 
 func (c *Conn) dropPartial() {
 	if c.partial != nil {
-		releaseBuffer(c.partial, c.cfg.Budget)
+		releaseBuffer(c.partial, c.cfg.Load().Budget)
 		c.partial = nil
 	}
 }

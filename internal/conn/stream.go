@@ -106,7 +106,7 @@ func (s *stream) readReady(fd uintptr) bool {
 	r.n, r.err = s.tryRead(fd, r.buf.b[r.buf.n:])
 	if r.n == 0 && errors.Is(r.err, errWouldBlock) {
 		if r.part == nil {
-			releaseBuffer(r.buf, s.conn.cfg.Budget)
+			releaseBuffer(r.buf, s.conn.cfg.Load().Budget)
 			r.buf = nil
 		}
 		return false
@@ -133,7 +133,7 @@ func (s *stream) finishRead(buf, part *readBuffer, n int, err error) (*readBuffe
 		return buf, nil
 	}
 	if part == nil && buf != nil {
-		releaseBuffer(buf, s.conn.cfg.Budget)
+		releaseBuffer(buf, s.conn.cfg.Load().Budget)
 	}
 	if err == nil {
 		err = io.ErrNoProgress

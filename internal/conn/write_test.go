@@ -381,6 +381,34 @@ func TestWriteTimeout(t *testing.T) {
 	}
 }
 
+// A connection that is there gets another bound and another patience.
+func TestSetConfig(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cfg, _ := config(pipe)
+		cfg.WriteTimeout, cfg.QueueBytes = time.Hour, 1<<20
+		c, client := connect(t, pipe, cfg)
+		if _, _, ok := c.Offer(frames(600 << 10)); !ok {
+			t.Fatal("a frame below the bound was refused")
+		}
+		next := cfg
+		next.WriteTimeout, next.QueueBytes = 10*time.Second, 2<<20
+		c.SetConfig(&next)
+		if _, _, ok := c.Offer(frames(600 << 10)); !ok || c.Limit() != next.QueueBytes {
+			t.Fatalf("queued %v, Limit() = %d; want the new bound", ok, c.Limit())
+		}
+		c.Kick()
+		if _, err := io.ReadFull(client, make([]byte, 9)); err != nil {
+			t.Fatal(err)
+		}
+		began := time.Now()
+		<-c.Ended()
+		checkError(t, c.Cause(), conn.ErrSlowConsumer)
+		if took := time.Since(began); took < next.WriteTimeout || took > 2*next.WriteTimeout {
+			t.Errorf("a client that stopped was ended after %v, want %v to twice that", took, next.WriteTimeout)
+		}
+	})
+}
+
 // untimed is a socket whose deadlines for writing pass when the test says so, and
 // not because the machine is busy.
 type untimed struct {
@@ -503,6 +531,68 @@ func TestCongestionEnds(t *testing.T) {
 			}
 		})
 	}
+}
+
+// What others have offered makes nobody wait who has output of his own: a client
+// must be able to leave those whose frames it cannot read as fast as they come.
+// At half the bound it does.
+func TestCongestionByOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cfg, _ := config(pipe)
+		cfg.QueueBytes = 16 * conn.HighWater
+		c, client := connect(t, pipe, cfg)
+		drained := 0
+		c.OnDrain(func() { drained++ })
+		offer := func(size int) {
+			t.Helper()
+			if _, _, ok := c.Offer(make([]byte, size)); !ok {
+				t.Fatal("the queue takes nothing")
+			}
+		}
+		own := func(size int) {
+			t.Helper()
+			if err := c.Append(make([]byte, size)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		read := func(size int) {
+			t.Helper()
+			if _, err := io.ReadFull(client, make([]byte, size)); err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+		}
+		congested := func(when string, want bool) {
+			t.Helper()
+			if got := c.Congested(); got != want {
+				t.Fatalf("Congested() = %v %s", got, when)
+			}
+		}
+		offer(2 * conn.HighWater)
+		congested("with others' frames alone", false)
+		own(conn.HighWater / 2)
+		offer(2 * conn.HighWater)
+		congested("with some output", false)
+		own(conn.HighWater)
+		congested("with much output", true)
+		offer(2 * conn.HighWater)
+		c.Kick()
+		read(2*conn.HighWater + conn.HighWater/2)
+		if drained != 0 {
+			t.Errorf("drained while %d bytes of output wait", conn.HighWater)
+		}
+		read(2*conn.HighWater + conn.HighWater)
+		if queued := c.Queued(); drained != 1 || queued < conn.HighWater {
+			t.Errorf("drained %d times when the output has left and %d bytes of others wait, want once", drained, queued)
+		}
+		congested("when the output has left", false)
+		offer(7 * conn.HighWater)
+		congested("with half the bound of others' frames", true)
+		read(2*conn.HighWater + 7*conn.HighWater)
+		if drained != 2 || c.Queued() != 0 {
+			t.Errorf("drained %d times when all has left, want twice", drained)
+		}
+	})
 }
 
 // recorder keeps the last bytes that were read through it.

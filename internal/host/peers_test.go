@@ -398,6 +398,59 @@ func TestRelayFull(t *testing.T) {
 	s.settled("the link has ended", "")
 }
 
+// TestRelayToTheHeldUp: who does not read what peers send gets its own commands
+// done all the same, and can end the links.
+func TestRelayToTheHeldUp(t *testing.T) {
+	if testing.Short() {
+		t.Skip("slow: waits for five seconds")
+	}
+	s := newStage(t)
+	s.enter("olga1", "sven1", "hank1")
+	s.link("olga1", "hank1")
+	s.link("sven1", "hank1")
+	hank := s.leave("hank1") // nobody reads there from here on
+	s.clients["hank1"] = hank
+	closed := s.closes("hank1")
+	s.fillLink("olga1", "hank1")
+	sven := s.clients["sven1"]
+	for range bus.LinkBytes / (64<<10 + 100) {
+		sven.Send(bare.Bytes, "to_peer", 1, bare.Cat(hank.ID, make([]byte, 64<<10)))
+		if got := sven.Next(); got.Code() != 1 {
+			t.Fatalf("to_peer ends with %v", got)
+		}
+	}
+	for _, who := range []string{"olga1", "sven1"} {
+		id := s.id(who)
+		hank.Send(bare.SessionID, "p2p_close", 1, id[:])
+	}
+	for _, who := range []string{"olga1", "sven1"} {
+		if got := s.clients[who].Next(); got.String() != closed.String() {
+			t.Errorf("%s gets %v, want %v", who, got, closed)
+		}
+	}
+	for _, who := range []string{"olga1", "sven1"} {
+		s.p2p(who, "E3", "p2p_close", hank.ID)
+	}
+}
+
+// TestRelayToSmallQueue: on a host whose send queues are smaller than the largest
+// frame, no frame of a peer ends a session: what can never be taken is refused.
+func TestRelayToSmallQueue(t *testing.T) {
+	const bound = 1 << 20
+	s := newStage(t, hosttest.Set(fmt.Sprintf("send_queue_bytes=%d", bound), "pace_bytes=65536"))
+	s.enter("olga1", "hank1")
+	s.link("olga1", "hank1")
+	for _, size := range []int{bound / 2, bound + 1, 1<<24 - 1 - 28} {
+		data := make([]byte, size)
+		if size > bound/2 {
+			s.frame("olga1", "E3", bare.Bytes, "to_peer", bare.Cat(s.id("hank1"), data))
+			continue
+		}
+		data = data[:size-100]
+		s.frame("olga1", "I1", bare.Bytes, "to_peer", bare.Cat(s.id("hank1"), data), to("hank1", bare.At(bare.P2P, bare.Bytes, s.id("olga1"), data)))
+	}
+}
+
 // TestRelayEnds makes sure that nothing comes from a peer behind the end of the
 // call that has ended the link, and that what the sender was told has gone has
 // come.

@@ -72,6 +72,9 @@ func (h *Host) reloadConf(ctx context.Context, lines *[]string) (_ *conf.Config,
 	h.guard.reload(&next)
 	h.bounds.Store(sessionLimits(&next))
 	h.conn.Store(connConfig(&next, h.cert.TLSConfig(), h.handshakes, h.input))
+	for _, s := range h.everySession() { // those that come later look themselves
+		s.SetConn(h.conn.Load())
+	}
 	h.conf.Store(&next)
 	h.memory.SetPace(next.PaceBytes)
 	if h.hubBehind || hubSettings(&next) != hubSettings(before) {

@@ -21,6 +21,7 @@ import (
 	"mrci.dev/mrci/internal/control"
 	"mrci.dev/mrci/internal/host"
 	"mrci.dev/mrci/internal/host/hosttest"
+	"mrci.dev/mrci/internal/host/hosttest/bare"
 	"mrci.dev/mrci/wire"
 )
 
@@ -90,6 +91,39 @@ func TestReloadBinds(t *testing.T) {
 	if ann.Send(wire.TermCmd, id, 0, ""); !strings.HasSuffix(hosttest.Kinds(ann.UntilIdle(id, 0)), "IDLE 2") {
 		t.Error("the session that was there has lost its call")
 	}
+}
+
+// TestReloadOfQueues: send_queue_bytes binds the sessions that are there as well
+// as those that come later.
+func TestReloadOfQueues(t *testing.T) {
+	s := newStage(t)
+	s.enter("olga1", "hank1")
+	s.link("olga1", "hank1")
+	reload := func(text string) {
+		t.Helper()
+		s.h.Write(text)
+		if _, err := s.h.Reload(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	data := make([]byte, 2<<20)
+	send := func(peer, answer string) {
+		t.Helper()
+		var wants []want
+		if answer == "I1" {
+			wants = []want{to(peer, bare.At(bare.P2P, bare.Bytes, s.id("olga1"), data))}
+		}
+		s.frame("olga1", answer, bare.Bytes, "to_peer", bare.Cat(s.id(peer), data), wants...)
+	}
+	send("hank1", "I1")
+	reload(`{"send_queue_bytes": 1048576}`)
+	s.enter("sven1")
+	s.link("olga1", "sven1")
+	send("hank1", "E3")
+	send("sven1", "E3")
+	reload(`{"send_queue_bytes": 16777216}`)
+	send("hank1", "I1")
+	send("sven1", "I1")
 }
 
 // TestReloadAgain: what a reload could not bring up to the settings, because who

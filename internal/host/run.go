@@ -279,7 +279,8 @@ func (h *Host) refusedFrame(from *module.Session, command string, t wire.TypeID)
 	h.quiet.frames.line(h.log, append(args, "cmd", command, "reason", "only the host sends frames of type "+t.String())...)
 }
 
-// add enters a session, unless the host stops already.
+// add enters a session, unless the host stops already. What was configured
+// during its handshake counts for it.
 func (h *Host) add(handshakes context.Context, s *session.Session) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -287,6 +288,7 @@ func (h *Host) add(handshakes context.Context, s *session.Session) bool {
 		return false
 	}
 	h.sessions[s] = struct{}{}
+	s.SetConn(h.conn.Load())
 	return true
 }
 

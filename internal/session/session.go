@@ -201,6 +201,9 @@ func New(c *conn.Conn, cfg *Config) *Session {
 // ID returns the session id.
 func (s *Session) ID() wire.SessionID { return s.conn.ID() }
 
+// SetConn lets the session's connection have what a new configuration says.
+func (s *Session) SetConn(cfg *conn.Config) { s.conn.SetConfig(cfg) }
+
 // Log returns a logger that names the session. It is made for each use, because
 // hardly any session that stands idle has something to log.
 func (s *Session) Log() *slog.Logger {

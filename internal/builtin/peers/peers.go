@@ -37,7 +37,7 @@ type Peers interface {
 	// Links returns the links and requests of a session, in no order.
 	Links(of wire.SessionID) []bus.Link
 	// Relay sends a frame to a linked peer. bus.ErrNotLinked, ErrLinkFull,
-	// ErrPeerDropped.
+	// ErrLinkFrame, ErrPeerDropped.
 	Relay(from, to wire.SessionID, t wire.TypeID, data []byte) error
 	// AwaitRelay calls ready once when Relay, after ErrLinkFull, is worth another
 	// try, on a goroutine that ready must not hold up; it may be the caller's.
@@ -84,6 +84,7 @@ var reasons = []struct {
 	{bus.ErrLinks, wire.ExecutionFail, "You have 100 open requests or 100 links, which is the most; end one with p2p_close first."},
 	{bus.ErrPeerLinks, wire.ExecutionFail, "This peer has no room for another request or link; try again later."},
 	{hub.ErrTooManyRequests, wire.ExecutionFail, "You have made too many requests in the last minute; try again in a minute."},
+	{bus.ErrLinkFrame, wire.InvalidParams, "This frame is larger than what a peer can take at once on this host; send it in pieces."},
 	{bus.ErrPeerDropped, wire.ExecutionFail, "This peer takes nothing any more, because its connection is about to end; your frame was not sent."},
 }
 

@@ -112,6 +112,7 @@ func TestReasons(t *testing.T) {
 		{"p2p_open", bus.ErrPeerLinks, wire.ExecutionFail, peersMany},
 		{"p2p_close", bus.ErrNotLinked, wire.InvalidParams, "You have neither a link to this peer nor a request; ls_p2p shows those that you have."},
 		{"to_peer", bus.ErrNotLinked, wire.InvalidParams, noLink},
+		{"to_peer", bus.ErrLinkFrame, wire.InvalidParams, "This frame is larger than what a peer can take at once on this host; send it in pieces."},
 		{"to_peer", bus.ErrPeerDropped, wire.ExecutionFail, "This peer takes nothing any more, because its connection is about to end; your frame was not sent."},
 		// A reason of the host's own for the user, whatever it is about.
 		{"cast", module.Fail(wire.ExecutionFail, "You cast too fast."), wire.ExecutionFail, "You cast too fast."},
@@ -199,7 +200,7 @@ func TestToPeerOrder(t *testing.T) {
 	f.were(t)
 }
 
-const gaveUp = "This peer has not taken what you sent before for 5 seconds; your frame was not sent, try again later."
+const gaveUp = "This peer has not taken what it was sent before for 5 seconds; your frame was not sent, try again later."
 
 // A full link makes the call wait.
 func TestToPeerWaits(t *testing.T) {
@@ -329,7 +330,7 @@ func TestInlineNeverWaits(t *testing.T) {
 		start := time.Now()
 		for _, answer := range []error{
 			nil, errors.New("broken"), hub.ErrTooManyRequests, bus.ErrSelf, bus.ErrNoPeer, bus.ErrLinked, bus.ErrAsked, bus.ErrNotAsked,
-			bus.ErrNotLinked, bus.ErrLinks, bus.ErrPeerLinks, bus.ErrLinkFull, bus.ErrPeerDropped,
+			bus.ErrNotLinked, bus.ErrLinks, bus.ErrPeerLinks, bus.ErrLinkFull, bus.ErrLinkFrame, bus.ErrPeerDropped,
 		} {
 			f := &fake{err: answer}
 			for _, b := range peers.Commands(f.config()) {

@@ -94,7 +94,7 @@ func (m message) explain(err error) error {
 	case errors.Is(err, bus.ErrNotLinked):
 		return module.Invalid("You have no link to this peer; ask it with p2p_request, or accept its request with p2p_open.")
 	case errors.Is(err, bus.ErrLinkFull):
-		return module.Fail(wire.ExecutionFail, "This peer has not taken what you sent before for %d seconds; your frame was not sent, try again later.", int(patience.Seconds()))
+		return module.Fail(wire.ExecutionFail, "This peer has not taken what it was sent before for %d seconds; your frame was not sent, try again later.", int(patience.Seconds()))
 	}
 	return explain(err)
 }

@@ -52,6 +52,7 @@ func Run(t *testing.T, open func(t *testing.T) bus.Bus) {
 		"asking against a logout": testAskAgainstLogout,
 		"relay":                   testRelay,
 		"large frames of peers":   testRelayLarge,
+		"share of peers":          testRelayShare,
 		"relay against the end":   testRelayAgainstEnd,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, open(t)) })

@@ -2,6 +2,7 @@ package bustest
 
 import (
 	"bytes"
+	"math"
 	"sync"
 	"time"
 
@@ -89,6 +90,14 @@ func (d *Door) Progress() (queued, written uint64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.queued, d.written
+}
+
+// Limit implements bus.Door.
+func (d *Door) Limit() int {
+	if d.Bound == 0 {
+		return math.MaxInt
+	}
+	return d.Bound
 }
 
 // Await implements bus.Door.

@@ -270,6 +270,61 @@ func testRelayLarge(t *testing.T, b bus.Bus) {
 	}
 }
 
+// Peers together leave half of a session's queue to others, however small it is
+// and however many they are, and never pass its bound.
+func testRelayShare(t *testing.T, b bus.Bus) {
+	const bound = 2 << 20
+	door := NewDoor()
+	door.Bound = bound
+	box := newMailbox(true)
+	two := &actor{door: door, box: box, Member: b.Join(session(2), box, door)}
+	two.Enter(user(2))
+	peers := make([]*actor, 24)
+	for n := range peers {
+		peers[n] = act(t, b, 10+n)
+		link(t, peers[n], two, 10+n, 2)
+	}
+	door.Write(1 << 30)
+	refused(t, "a frame for which there is never room", peers[0].Relay(session(2), make([]byte, bound-bus.LinkBytes)), bus.ErrLinkFrame)
+	if err := peers[0].Relay(session(2), make([]byte, bound-2*bus.LinkBytes)); err != nil {
+		t.Errorf("the largest frame: %v", err)
+	}
+	door.Write(1 << 30)
+	for range 20 {
+		var group sync.WaitGroup
+		for n, a := range peers {
+			group.Go(func() {
+				for {
+					err := a.Relay(session(2), make([]byte, 1000*(1+n%3)))
+					if errors.Is(err, bus.ErrLinkFull) {
+						return
+					}
+					if err != nil {
+						t.Errorf("relay: %v", err)
+						return
+					}
+				}
+			})
+		}
+		group.Wait()
+		queued, written := door.Progress()
+		if waiting := queued - written; waiting > bound/2 || waiting < bound/2-3000 {
+			t.Fatalf("%d bytes of peers wait, want half of %d", waiting, bound)
+		}
+		woken := 0
+		for _, a := range peers {
+			stop := a.AwaitLink(session(2), func() { woken++ })
+			defer stop()
+		}
+		same(t, "told while there is no room", woken, 0)
+		door.Write(1 << 30)
+		same(t, "told that there is room", woken, len(peers))
+	}
+	if door.Ended() {
+		t.Error("the session was ended as a slow consumer")
+	}
+}
+
 // Nothing comes of a peer once the link has been closed.
 func testRelayAgainstEnd(t *testing.T, b bus.Bus) {
 	one, two := act(t, b, 1), act(t, b, 2)
