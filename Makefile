@@ -20,7 +20,7 @@ ODDS ?= 5000
 HOLD ?= 20ms
 PKG  ?= $$($(GO) list ./... | grep -v -e archtest -e modeltest)
 
-.PHONY: build test check fmt vet staticcheck archtest race preempt cross static fuzz bench peers vuln
+.PHONY: build test check fmt vet staticcheck archtest race preempt once cross static fuzz bench peers vuln
 
 # The binary that ships: static, without cgo.
 build:
@@ -30,7 +30,7 @@ test:
 	$(GO) test ./...
 
 # In the order of how soon they answer.
-check: fmt archtest vet staticcheck static race cross fuzz
+check: fmt archtest vet staticcheck static race once cross fuzz
 
 # archtest is part of race too; here it answers within a second.
 archtest:
@@ -80,6 +80,10 @@ fuzz:
 			echo "== $$dir $$target"; \
 			$(GO) test -run='^$$' -fuzz="^$$target\$$" -fuzztime=$(FUZZTIME) -fuzzminimizetime=20x "$$dir" </dev/null; \
 		done
+
+# Every benchmark once, for its errors alone: no test runs them otherwise.
+once:
+	$(GO) test -run='^$$' -bench=. -benchtime=1x ./...
 
 # For two revisions: make bench COUNT=10 > old.txt, then > new.txt, and
 # go tool -modfile=tools/go.mod benchstat old.txt new.txt
