@@ -46,6 +46,8 @@ type counters struct {
 	ended     tally         // sessions
 	logins    tally         // attempts to log in and to recover
 	reloads   tally
+	hostOnly  atomic.Uint64 // frames for others of types that only the host sends
+	untaken   atomic.Uint64 // frames that a peer did not take
 }
 
 // reason pairs an error with the word that it is counted under.

@@ -306,7 +306,7 @@ func (h *Host) openRegistry(ctx context.Context) error {
 				return channels.Settings{AllActive: h.conf.Load().AllChannelsActiveUpdate}
 			},
 		},
-		Peers: peers.Config{Peers: h.hub, Refused: h.refusedFrame},
+		Peers: peers.Config{Peers: h.hub, Refused: h.refusedFrame, Untaken: func() { h.counters.untaken.Add(1) }},
 	}), h.cfg.Extra...)
 	library := fmt.Sprintf("mrci %s %d-bit", h.cfg.Version, strconv.IntSize)
 	h.registry, err = registry.New(commands, wire.CutText(library, wire.LibraryNameSize), registryFlags(&h.cfg.Conf), loaded)

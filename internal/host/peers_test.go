@@ -327,6 +327,9 @@ func TestRelayFull(t *testing.T) {
 	s.clients["hank1"] = hank // its id is needed
 	sent := s.fillLink("olga1", "hank1")
 	t.Logf("%d frames of 64 KiB are on their way", sent)
+	if got := count(t, s.h, "dropped", "peer_frames"); got != 1 {
+		t.Errorf("dropped peer_frames is %d, want 1", got)
+	}
 
 	// Three more wait, on branches of their own; one is stopped, one is killed.
 	for i, stop := range []byte{bare.TermCmd, bare.KillCmd} {
@@ -448,6 +451,31 @@ func TestRelayToSmallQueue(t *testing.T) {
 		}
 		data = data[:size-100]
 		s.frame("olga1", "I1", bare.Bytes, "to_peer", bare.Cat(s.id("hank1"), data), to("hank1", bare.At(bare.P2P, bare.Bytes, s.id("olga1"), data)))
+	}
+}
+
+// TestPeerRefusalsAreCounted: what sessions may not send each other is counted,
+// by the setting that is behind it where there is one.
+func TestPeerRefusalsAreCounted(t *testing.T) {
+	s := newStage(t, hosttest.Set("p2p_requests_per_min=1", "cast_bytes=10"))
+	s.enter("olga1", "hank1", "sven1")
+	s.p2p("olga1", "I1", "p2p_request", s.id("hank1"), to("hank1", s.asks("olga1")))
+	s.p2p("hank1", "I1", "p2p_open", s.id("olga1"), to("olga1", s.opened("hank1")))
+	for range 2 {
+		s.p2p("olga1", "E6", "p2p_request", s.id("sven1"))
+	}
+	for range 3 {
+		s.frame("olga1", "E3", bare.Bytes, "cast", make([]byte, 11))
+	}
+	s.frame("olga1", "I1", bare.Bytes, "cast", make([]byte, 10))
+	for range 2 {
+		s.frame("olga1", "E3", bare.Idle, "cast", nil)
+		s.frame("olga1", "E3", bare.PeerInfo, "to_peer", bare.Cat(s.id("hank1"), "x"))
+	}
+	for reason, want := range map[string]uint64{"p2p_requests_per_min": 2, "cast_bytes": 3, "host_only_types": 4} {
+		if got := count(t, s.h, "refused_calls", reason); got != want {
+			t.Errorf("refused_calls %s is %d, want %d", reason, got, want)
+		}
 	}
 }
 

@@ -269,9 +269,10 @@ func (h *Host) ended(s *session.Session, reason error) {
 	h.quiet.ended.line(s.Log(), "reason", reason.Error())
 }
 
-// refusedFrame logs what a session wanted other clients to believe that the host
+// refusedFrame counts and logs what a session wanted other clients to believe that the host
 // had said (commands 7, cast).
 func (h *Host) refusedFrame(from *module.Session, command string, t wire.TypeID) {
+	h.counters.hostOnly.Add(1)
 	args := []any{"session", from.ID.String()[:12], "addr", from.Addr.String()}
 	if from.User != nil {
 		args = append(args, "user", from.User.Name)

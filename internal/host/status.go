@@ -80,12 +80,16 @@ func (h *Host) counts() map[string]map[string]uint64 {
 		},
 		"refused_calls": {
 			"not_offered": h.counted.NotOffered.Load(), "max_instances": h.counted.TooMany.Load(),
-			"pre_login_frame_bytes": h.counted.TooLarge.Load(),
+			"pre_login_frame_bytes": h.counted.TooLarge.Load(), "cast_bytes": h.counted.CastBytes.Load(),
+			"p2p_requests_per_min": h.hub.RefusedRequests(), "host_only_types": n.hostOnly.Load(),
 		},
 		"cut_off": {"takes_no_input": h.counted.NoInput.Load(), "ignores_kill": h.counted.Forced.Load()},
 		"mails":   {"sent": mails.Sent, "failed": mails.Failed},
 		"hashes":  {"computed": hashes.Hashes},
-		"dropped": {"log_rows": h.logs.Dropped(), "stranger_rows": h.strangers.dropped(), "background_jobs": h.later.dropped.Load()},
+		"dropped": {
+			"log_rows": h.logs.Dropped(), "stranger_rows": h.strangers.dropped(), "background_jobs": h.later.dropped.Load(),
+			"peer_frames": n.untaken.Load(),
+		},
 		"reloads": {},
 		"control": h.door.Counters(),
 	}

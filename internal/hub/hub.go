@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"mrci.dev/mrci/internal/bus"
@@ -55,6 +56,7 @@ type Hub struct {
 	turn     chan struct{} // holds a token while nobody changes a channel
 	owed     []bus.Loss    // of who has the turn: what peers are told behind it
 	requests *limit.Rate[wire.SessionID]
+	tooMany  atomic.Uint64 // requests that were refused
 
 	mu    sync.RWMutex // guards the maps and the users of seats
 	seats map[wire.SessionID]*Seat

@@ -50,8 +50,13 @@ func (s *Seat) mayRequest(to wire.SessionID) error {
 			return nil
 		}
 	}
+	s.hub.tooMany.Add(1)
 	return ErrTooManyRequests
 }
+
+// RefusedRequests returns how many requests for a link were refused with
+// ErrTooManyRequests.
+func (h *Hub) RefusedRequests() uint64 { return h.tooMany.Load() }
 
 // Accept makes a request of a peer a link (commands 8, p2p_open).
 func (h *Hub) Accept(from, to wire.SessionID) error {

@@ -46,6 +46,7 @@ func (s *Session) casts(b *slot) bool {
 		}
 		f, rest, _ := wire.CutFrame(b.left)
 		if allowed.tooLarge {
+			s.cfg.Counters.CastBytes.Add(1)
 			s.refuse(f.Cmd, f.Branch, wire.InvalidParams,
 				fmt.Sprintf("A cast may carry %d bytes on this host, not %d; send it in pieces.", limits.CastBytes, len(f.Payload)))
 			b.left = rest

@@ -153,7 +153,9 @@ func serve(t *testing.T, change func(*server), more ...*module.Command) *server 
 		builtins = append(builtins, registry.Builtin{Command: c})
 	}
 	if s.peers {
-		builtins = append(builtins, peers.Commands(peers.Config{Peers: s.hub, Refused: func(*module.Session, string, wire.TypeID) {}})...)
+		builtins = append(builtins, peers.Commands(peers.Config{
+			Peers: s.hub, Refused: func(*module.Session, string, wire.TypeID) {}, Untaken: func() {},
+		})...)
 	}
 	var err error
 	if s.registry, err = registry.New(builtins, "test", registry.Flags{}, nil); err != nil {

@@ -36,6 +36,7 @@ type fake struct {
 	atOnce  bool
 	ready   []func() // of AwaitRelay, that have not been called
 	stopped int
+	untaken int // frames that were given up
 }
 
 func (f *fake) note(format string, args ...any) error {
@@ -143,6 +144,10 @@ func (f *fake) were(t *testing.T, want ...string) {
 func (f *fake) config() peers.Config {
 	return peers.Config{Peers: f, Refused: func(from *module.Session, command string, t wire.TypeID) {
 		_ = f.note("%s of %d refused: %v", command, from.ID[0], t)
+	}, Untaken: func() {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		f.untaken++
 	}}
 }
 

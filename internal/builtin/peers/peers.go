@@ -51,6 +51,9 @@ type Config struct {
 	// Refused is told of a frame that a session wanted others to have and that
 	// they would believe of the host alone. It must not wait.
 	Refused func(from *module.Session, command string, t wire.TypeID)
+	// Untaken is told that a frame for a linked peer was dropped, because the
+	// peer took nothing for too long. It must not wait.
+	Untaken func()
 }
 
 // commands holds what the commands share.

@@ -221,16 +221,16 @@ func TestToPeerWaits(t *testing.T) {
 				t.Error("it has waited inline")
 			}
 			f.were(t, `relay a001 BYTES "late"`)
-			if took := time.Since(start); took != 4*time.Second || f.stopped != 2 {
-				t.Errorf("took %v, %d wishes taken back", took, f.stopped)
+			if took := time.Since(start); took != 4*time.Second || f.stopped != 2 || f.untaken != 0 {
+				t.Errorf("took %v, %d wishes taken back, %d frames given up", took, f.stopped, f.untaken)
 			}
 		},
 		"for 5 s": func(t *testing.T, f *fake) {
 			f.full = -1
 			start := time.Now()
 			refused(t, f.call(t, "to_peer", wire.Bytes, addressed(id(1), "never")), wire.ExecutionFail, gaveUp)
-			if took := time.Since(start); took != 5*time.Second || f.stopped != 1 {
-				t.Errorf("took %v, %d wishes taken back", took, f.stopped)
+			if took := time.Since(start); took != 5*time.Second || f.stopped != 1 || f.untaken != 1 {
+				t.Errorf("took %v, %d wishes taken back, %d frames given up", took, f.stopped, f.untaken)
 			}
 			f.were(t)
 		},

@@ -47,6 +47,9 @@ func (c commands) runToPeer(ctx context.Context, call *module.Call) error {
 		}
 		err = m.sendPatiently(ctx)
 	}
+	if errors.Is(err, bus.ErrLinkFull) || errors.Is(err, bus.ErrPeerDropped) {
+		c.Untaken()
+	}
 	return m.explain(err)
 }
 
