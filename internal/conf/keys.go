@@ -227,7 +227,7 @@ var entries = []entry{
 		name: "send_queue_bytes",
 		value: bind(func(c *Config) *int { return &c.SendQueueBytes },
 			whole[int](1<<20, maxBuffer), fixed(64<<20)),
-		doc: "Bytes that may wait for one session before it ends as too slow.",
+		doc: "Bytes that may wait for one session before it ends as too slow; one cast may have half of that.",
 		why: "four frames of the largest size",
 	},
 	{

@@ -177,6 +177,26 @@ func TestCastLimits(t *testing.T) {
 	}
 }
 
+// TestCastToSmallQueue: on a host whose send queues are smaller than the largest
+// frame, no single cast ends those who listen: what has no place there is refused.
+func TestCastToSmallQueue(t *testing.T) {
+	const bound = 1 << 20
+	s := newStage(t, hosttest.Set(fmt.Sprintf("send_queue_bytes=%d", bound), "pace_bytes=65536"))
+	s.enter("olga1", "hank1")
+	s.quiet("olga1", "add_ch -ch_name Lobby", "add_sub_ch -ch_name Lobby -sub_name Open", "set_sub_ch_level -ch_name Lobby -sub_name Open -level 5")
+	for _, who := range []string{"olga1", "hank1"} {
+		s.quiet(who, "open_sub_ch -ch_name Lobby -sub_name Open")
+	}
+	for _, size := range []int{bound / 2, bound/2 + 1, bound + 1, 1<<24 - 1} {
+		data := make([]byte, size)
+		if size > bound/2 {
+			s.frame("olga1", "E3", bare.Bytes, "cast", data)
+			continue
+		}
+		s.frame("olga1", "I1", bare.Bytes, "cast", data, to("hank1", bare.At(bare.CastID, bare.Bytes, data)))
+	}
+}
+
 // TestCastWithoutReader casts to somebody who never reads: who does read gets
 // all of it, the sender goes on, and the slow one loses its session, not a frame
 // out of the middle (protocol 9).

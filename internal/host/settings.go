@@ -72,5 +72,10 @@ func sessionLimits(c *conf.Config) *session.Limits {
 	if c.CastBytes != wire.MaxPayload {
 		l.CastBytes = c.CastBytes
 	}
+	// One cast must not end everybody who listens, as it would where a queue that
+	// is empty has no room for it.
+	if half := c.SendQueueBytes / 2; half < wire.MaxPayload {
+		l.CastSize = half
+	}
 	return &l
 }

@@ -48,7 +48,7 @@ func (s *Session) casts(b *slot) bool {
 		if allowed.tooLarge {
 			s.cfg.Counters.CastBytes.Add(1)
 			s.refuse(f.Cmd, f.Branch, wire.InvalidParams,
-				fmt.Sprintf("A cast may carry %d bytes on this host, not %d; send it in pieces.", limits.CastBytes, len(f.Payload)))
+				fmt.Sprintf("A cast may carry %d bytes on this host, not %d; send it in pieces.", allowed.largest, len(f.Payload)))
 			b.left = rest
 			return true
 		}
@@ -150,17 +150,22 @@ type castLimit struct {
 
 // allowance is what a session may cast now.
 type allowance struct {
-	limit    *castLimit // nil: everything
+	limit    *castLimit // nil: at any rate
 	now      time.Time
+	largest  int           // bytes of a cast; 0: no limit
 	wait     time.Duration // the next cast has to
 	tooLarge bool          // the next cast is, for ever
 }
 
 // castsAllowed returns what the session may cast now under limits.
 func (s *Session) castsAllowed(limits *Limits, now time.Time) allowance {
+	a := allowance{now: now, largest: limits.CastSize}
+	if limits.CastBytes > 0 && (a.largest == 0 || limits.CastBytes < a.largest) {
+		a.largest = limits.CastBytes
+	}
 	if limits.CastRate == 0 && limits.CastBytes == 0 {
 		s.casting = nil
-		return allowance{}
+		return a
 	}
 	if s.casting == nil || s.casting.rate != limits.CastRate || s.casting.bytes != limits.CastBytes {
 		s.casting = &castLimit{
@@ -168,7 +173,8 @@ func (s *Session) castsAllowed(limits *Limits, now time.Time) allowance {
 			casts: perSecond(limits.CastRate), data: perSecond(limits.CastBytes),
 		}
 	}
-	return allowance{limit: s.casting, now: now}
+	a.limit = s.casting
+	return a
 }
 
 // perSecond allows n in a second, at once or spread; 0: any number.
@@ -181,13 +187,13 @@ func perSecond(n int) *rate.Limiter {
 
 // take takes a cast from the allowance, or returns false.
 func (a *allowance) take(bytes int) bool {
+	if a.largest > 0 && bytes > a.largest {
+		a.tooLarge = true
+		return false
+	}
 	l := a.limit
 	if l == nil {
 		return true
-	}
-	if l.bytes > 0 && bytes > l.bytes {
-		a.tooLarge = true
-		return false
 	}
 	casts, data := l.casts.ReserveN(a.now, 1), l.data.ReserveN(a.now, bytes)
 	if a.wait = max(casts.DelayFrom(a.now), data.DelayFrom(a.now)); a.wait > 0 {

@@ -284,6 +284,7 @@ func TestCastLimits(t *testing.T) {
 	at := time.Unix(1e9, 0)
 	later := func(ms int) time.Time { return at.Add(time.Duration(ms) * time.Millisecond) }
 	sizes := func(n, size int) []int { return slices.Repeat([]int{size}, n) }
+	small, smaller := session.Limits{CastSize: 500}, session.Limits{CastRate: 10, CastBytes: 400, CastSize: 500}
 	rate, data, both, none := session.Limits{CastRate: 10}, session.Limits{CastBytes: 1000}, session.Limits{CastRate: 10, CastBytes: 1000}, session.Limits{}
 	type step struct {
 		limits   session.Limits
@@ -311,6 +312,11 @@ func TestCastLimits(t *testing.T) {
 		"both": {
 			{both, at, []int{900, 200, 1}, 1, 100 * time.Millisecond, false},
 			{both, at, sizes(10, 1), 9, 100 * time.Millisecond, false},
+		},
+		"size": {
+			{small, at, append(sizes(5000, 500), 501), 5000, 0, true},
+			{smaller, at, []int{400, 0}, 2, 0, false},
+			{smaller, later(5000), []int{1, 401}, 1, 0, true},
 		},
 		"changed": {
 			{rate, at, sizes(11, 0), 10, 100 * time.Millisecond, false},

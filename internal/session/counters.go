@@ -15,7 +15,7 @@ type Counters struct {
 	NotOffered atomic.Uint64 // refused: no such command for the session
 	TooMany    atomic.Uint64 // refused: max_instances, or 4 before login
 	TooLarge   atomic.Uint64 // refused: a frame above the limit before login
-	CastBytes  atomic.Uint64 // refused: a cast above cast_bytes
+	CastBytes  atomic.Uint64 // refused: a cast that is too large
 	NoInput    atomic.Uint64 // cut off: a call that takes no input
 	Forced     atomic.Uint64 // cut off: a call that did not end after KILL_CMD
 }

@@ -62,6 +62,9 @@ type Limits struct {
 	PaceTimeout time.Duration
 	CastRate    int // casts in a second (state 4); 0: no limit
 	CastBytes   int // their bytes in a second, and the most that one may have; 0: no limit
+	// CastSize is how many bytes one cast may have at most, because larger ones
+	// have no place in the receivers' queues; 0: no limit.
+	CastSize int
 }
 
 // DefaultLimits are the limits of the specification.
