@@ -49,8 +49,10 @@ staticcheck:
 static:
 	CGO_ENABLED=0 $(GO) build -o /dev/null ./...
 
+# A program with the race detector waits for a second at its end, in case that
+# races are still being reported; the tests start hundreds of programs.
 race:
-	CGO_ENABLED=1 $(GO) test -race -timeout 20m ./...
+	CGO_ENABLED=1 GORACE="atexit_sleep_ms=100 $$GORACE" $(GO) test -race -timeout 20m ./...
 
 # Tests on a machine that holds up goroutines at random: who fails here depends
 # on who is first. Without archtest, which reads the imports, and modeltest,

@@ -292,7 +292,7 @@ func (r *reader) do(t *testing.T, s step) *process {
 	t.Helper()
 	cmd := exec.Command("sh", "-c", r.prelude+s.command)
 	cmd.Dir = r.home
-	cmd.Env = []string{"HOME=" + r.home, "PATH=" + filepath.Dir(binary) + string(os.PathListSeparator) + os.Getenv("PATH")}
+	cmd.Env = raceEnv("HOME="+r.home, "PATH="+filepath.Dir(binary)+string(os.PathListSeparator)+os.Getenv("PATH"))
 	dropRights(cmd)
 	var typed strings.Builder
 	for _, line := range s.typed {

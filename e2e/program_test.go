@@ -257,7 +257,17 @@ func hostArgs(dir string, options []string) []string {
 
 // cleanEnv is the environment of a program without settings, with an empty home.
 func cleanEnv(t testing.TB) []string {
-	return []string{"HOME=" + t.TempDir(), "PATH=" + os.Getenv("PATH"), "TMPDIR=" + t.TempDir()}
+	return raceEnv("HOME="+t.TempDir(), "PATH="+os.Getenv("PATH"), "TMPDIR="+t.TempDir())
+}
+
+// raceEnv adds the options of the race detector, if the test has any, to an
+// environment.
+func raceEnv(env ...string) []string {
+	const name = "GORACE"
+	if options, ok := os.LookupEnv(name); ok {
+		env = append(env, name+"="+options)
+	}
+	return env
 }
 
 // newHost starts a host for a Go test and kills it at the end, if it still runs.

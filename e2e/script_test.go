@@ -67,6 +67,7 @@ func (st *stage) close() {
 func (st *stage) command(ts *testscript.TestScript, args ...string) *exec.Cmd {
 	cmd := exec.Command(binary, args...)
 	cmd.Dir = ts.MkAbs(".")
+	cmd.Env = raceEnv()
 	for _, name := range []string{"HOME", "PATH", "TMPDIR", "XDG_CONFIG_HOME", "MRCI_DIR", "MRCI_USER", "MRCI_PASSWORD", "MRCI_NEW_PASSWORD"} {
 		if v := ts.Getenv(name); v != "" {
 			cmd.Env = append(cmd.Env, name+"="+v)

@@ -145,7 +145,7 @@ func serveAccount(t *testing.T) {
 	asRoot := func(args ...string) string {
 		t.Helper()
 		cmd := exec.Command(binary, args...)
-		cmd.Env = []string{"HOME=" + home, "PATH=" + os.Getenv("PATH")}
+		cmd.Env = raceEnv("HOME="+home, "PATH="+os.Getenv("PATH"))
 		cmd.Dir = home
 		out, err := cmd.CombinedOutput()
 		if err != nil {
