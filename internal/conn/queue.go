@@ -100,18 +100,7 @@ type sendQueue struct {
 // Append queues a copy of the frames in b. It never waits. It returns
 // ErrSlowConsumer, and the connection ends, when the queue's bound is passed;
 // on an ended connection it returns ErrClosed.
-func (c *Conn) Append(b []byte) error {
-	if len(b) == 0 {
-		return nil
-	}
-	q := &c.queue
-	q.mu.Lock()
-	if q.full || q.sealed {
-		q.mu.Unlock()
-		return ErrClosed
-	}
-	return q.added(q.copyLocked(b))
-}
+func (c *Conn) Append(b []byte) error { return c.AppendBoth(b, nil) }
 
 // copyLocked queues a copy of b and returns what it costs.
 func (q *sendQueue) copyLocked(b []byte) (cost int) {
@@ -150,8 +139,13 @@ func (q *sendQueue) chunkLocked(b []byte) int {
 
 // AppendShared queues the frames in b without copying them; b is never changed
 // again by anybody. It never waits and fails as Append does.
-func (c *Conn) AppendShared(b []byte) error {
-	if len(b) == 0 {
+func (c *Conn) AppendShared(b []byte) error { return c.AppendBoth(nil, b) }
+
+// AppendBoth is Append for the frames in b and AppendShared for what follows them,
+// in one step: a frame that begins in the one and ends in the other stays whole,
+// whatever others queue.
+func (c *Conn) AppendBoth(b, shared []byte) error {
+	if len(b)+len(shared) == 0 {
 		return nil
 	}
 	q := &c.queue
@@ -160,26 +154,14 @@ func (c *Conn) AppendShared(b []byte) error {
 		q.mu.Unlock()
 		return ErrClosed
 	}
-	return q.added(q.shareLocked(b, nil))
-}
-
-// AppendBoth is Append for the frames in b and AppendShared for what follows them,
-// in one step: a frame that begins in the one and ends in the other stays whole,
-// whatever others queue.
-func (c *Conn) AppendBoth(b, shared []byte) error {
-	if len(b) == 0 {
-		return c.AppendShared(shared)
+	cost := 0
+	if len(b) > 0 {
+		cost = q.copyLocked(b)
 	}
-	if len(shared) == 0 {
-		return c.Append(b)
+	if len(shared) > 0 {
+		cost += q.shareLocked(shared, nil)
 	}
-	q := &c.queue
-	q.mu.Lock()
-	if q.full || q.sealed {
-		q.mu.Unlock()
-		return ErrClosed
-	}
-	return q.added(q.copyLocked(b) + q.shareLocked(shared, nil))
+	return q.added(cost)
 }
 
 // shareLocked queues b without a copy, and returns what it costs. memory is
